@@ -1,0 +1,275 @@
+package setting
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Setting is one thing that can be set.
+type Setting struct {
+	Section string // "" for the program's own
+	Name    string // the flag and the file's key, as in "order.max-lines"
+	Env     string // the variable, as in "ORDER_MAX_LINES"
+	Usage   string
+	Default string
+	Secret  bool
+	Source  string // "default", "flag", "environment" or "file"
+
+	field reflect.Value
+}
+
+// Value returns the value as text, and stars for a secret that is set.
+func (s Setting) Value() string {
+	v := fmt.Sprint(s.field.Interface())
+	if s.Secret && v != "" {
+		return "***"
+	}
+	return v
+}
+
+// Set is the settings of a program. It is used by one goroutine.
+type Set struct {
+	program  string
+	settings []*Setting
+}
+
+// NewSet returns an empty set for the program of that name.
+func NewSet(program string) *Set { return &Set{program: program} }
+
+// All returns the settings in the order in which they were added.
+func (s *Set) All() []*Setting { return s.settings }
+
+// Add adds the exported fields of the struct that ptr points to. section is
+// the prefix of the flags, and prefix that of the variables; a tag env:"NAME"
+// names another variable. Defaults are filled in at once.
+func (s *Set) Add(section, prefix string, ptr any) error {
+	p := reflect.ValueOf(ptr)
+	if p.Kind() != reflect.Pointer || p.IsNil() || p.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("settings must be given as a pointer to a struct, not %T", ptr)
+	}
+	v := p.Elem()
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		name := kebab(f.Name)
+		st := &Setting{
+			Section: section, Name: name, Usage: f.Tag.Get("usage"), Default: f.Tag.Get("default"),
+			Secret: f.Tag.Get("secret") == "true", Env: f.Tag.Get("env"), Source: "default", field: v.Field(i),
+		}
+		if section != "" {
+			st.Name = section + "." + name
+		}
+		if st.Env == "" {
+			st.Env = strings.ToUpper(strings.ReplaceAll(prefix+"-"+name, "-", "_"))
+		}
+		if slices.ContainsFunc(s.settings, func(o *Setting) bool { return o.Name == st.Name }) {
+			return fmt.Errorf("setting %s is declared twice", st.Name)
+		}
+		if err := st.reset(); err != nil {
+			return err
+		}
+		s.settings = append(s.settings, st)
+	}
+	return nil
+}
+
+// reset gives the setting its default; an untagged field keeps what it holds.
+func (s *Setting) reset() error {
+	if s.Default == "" {
+		if _, err := parse("", s.field.Type()); errors.Is(err, errKind) {
+			return fmt.Errorf("setting %s: %w", s.Name, err)
+		}
+		s.Default = zeroless(s.field)
+		return nil
+	}
+	return s.set(s.Default, "default")
+}
+
+func (s *Setting) set(text, source string) error {
+	v, err := parse(text, s.field.Type())
+	if err != nil {
+		shown := fmt.Sprintf("%q", text)
+		if s.Secret {
+			shown = "the given value"
+		}
+		return fmt.Errorf("%s: %s is not %s: %w", s.origin(source), shown, kindName(s.field.Type()), err)
+	}
+	s.field.Set(v)
+	s.Source = source
+	return nil
+}
+
+// origin names where a value came from, for errors.
+func (s *Setting) origin(source string) string {
+	switch source {
+	case "flag":
+		return "flag --" + s.Name
+	case "environment":
+		return "variable " + s.Env
+	case "file":
+		return "configuration file, key " + s.Name
+	}
+	return "default of " + s.Name
+}
+
+// Parse fills the settings: from args, then from the environment, then from
+// the YAML file that the setting called fileSetting names, then from defaults.
+// All that is wrong is reported together. It returns flag.ErrHelp for --help.
+func (s *Set) Parse(args []string, env func(string) (string, bool), fileSetting string) error {
+	if err := s.parseArgs(args); err != nil {
+		return err
+	}
+	var errs []error
+	for _, st := range s.settings {
+		if v, ok := env(st.Env); ok && st.Source == "default" {
+			errs = append(errs, st.set(v, "environment"))
+		}
+	}
+	for _, st := range s.settings {
+		if st.Name == fileSetting && st.field.String() != "" {
+			errs = append(errs, s.parseFile(st.field.String()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Set) parseArgs(args []string) error {
+	fs := flag.NewFlagSet(s.program, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	for _, st := range s.settings {
+		set := func(text string) error { return st.set(text, "flag") }
+		if st.field.Kind() == reflect.Bool {
+			fs.BoolFunc(st.Name, st.Usage, set)
+		} else {
+			fs.Func(st.Name, st.Usage, set)
+		}
+	}
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return s.explain(err)
+	}
+	if fs.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q: settings are given as --name=value; try --help", fs.Arg(0))
+	}
+	return nil
+}
+
+// explain adds the nearest name to an unknown flag.
+func (s *Set) explain(err error) error {
+	const unknown = "flag provided but not defined: -"
+	name, ok := strings.CutPrefix(err.Error(), unknown)
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("unknown flag --%s%s; --help lists them all", name, s.nearest(name))
+}
+
+func (s *Set) parseFile(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("configuration file: %w", err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(b, &tree); err != nil {
+		return fmt.Errorf("configuration file %s: %w", path, err)
+	}
+	flat := map[string]string{}
+	flatten("", tree, flat)
+	var errs []error
+	for _, st := range s.settings {
+		v, ok := flat[st.Name]
+		delete(flat, st.Name)
+		if ok && st.Source == "default" {
+			errs = append(errs, st.set(v, "file"))
+		}
+	}
+	for name := range flat {
+		errs = append(errs, fmt.Errorf("configuration file %s: unknown key %s%s", path, name, s.nearest(name)))
+	}
+	return errors.Join(errs...)
+}
+
+// flatten turns nested keys into dotted ones.
+func flatten(prefix string, tree map[string]any, into map[string]string) {
+	for k, v := range tree {
+		if sub, ok := v.(map[string]any); ok {
+			flatten(prefix+k+".", sub, into)
+			continue
+		}
+		into[prefix+k] = fmt.Sprint(v)
+	}
+}
+
+// nearest returns a hint with the setting whose name is closest, or nothing.
+func (s *Set) nearest(name string) string {
+	best, at := "", 4
+	for _, st := range s.settings {
+		if d := distance(name, st.Name); d < at {
+			best, at = st.Name, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+// distance is the Levenshtein distance.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		prev := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cur := row[j]
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(row[j]+1, row[j-1]+1, prev+cost)
+			prev = cur
+		}
+	}
+	return row[len(b)]
+}
+
+// kebab turns MaxLines into max-lines and BankURL into bank-url.
+func kebab(name string) string {
+	var b strings.Builder
+	r := []rune(name)
+	for i, c := range r {
+		if unicode.IsUpper(c) && i > 0 && (!unicode.IsUpper(r[i-1]) || i+1 < len(r) && unicode.IsLower(r[i+1])) {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToLower(c))
+	}
+	return b.String()
+}
+
+func zeroless(v reflect.Value) string {
+	if v.IsZero() {
+		return ""
+	}
+	if d, ok := v.Interface().(time.Duration); ok {
+		return d.String()
+	}
+	return fmt.Sprint(v.Interface())
+}
