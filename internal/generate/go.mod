@@ -1,0 +1,20 @@
+module github.com/argosy-go/argosy/internal/generate
+
+go 1.26.0
+
+replace github.com/argosy-go/argosy => ../..
+
+require (
+	github.com/bufbuild/protocompile v0.14.1
+	golang.org/x/sync v0.24.0
+	google.golang.org/genproto/googleapis/api v0.0.0-20261026165753-2ffab32bce7e
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20261026165753-2ffab32bce7e
+	google.golang.org/protobuf v1.36.12
+)
+
+require google.golang.org/grpc/cmd/protoc-gen-go-grpc v1.6.2 // indirect
+
+tool (
+	google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	google.golang.org/protobuf/cmd/protoc-gen-go
+)
