@@ -123,10 +123,14 @@ func (l *lateTracer) Start(ctx context.Context, name string, o ...trace.SpanStar
 		return s.tracer(l.service).Start(ctx, name, o...)
 	}
 	span := trace.SpanFromContext(ctx)
-	if span.SpanContext().IsValid() {
+	sc := span.SpanContext()
+	switch {
+	case !sc.IsValid():
+		sc = newSpanContext()
+	case !span.IsRecording():
 		return ctx, span
-	}
-	ctx = trace.ContextWithSpanContext(ctx, newSpanContext())
+	} // else begun before Shutdown: the caller gets one whose End does not end that
+	ctx = trace.ContextWithSpanContext(ctx, sc)
 	return ctx, trace.SpanFromContext(ctx)
 }
 
