@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/broker"
 	"github.com/argosy-go/argosy/store"
 	"github.com/argosy-go/argosy/telemetry"
@@ -38,6 +39,10 @@ type Setup struct {
 	onStop    []Hook
 	parts     []any
 	broker    broker.Broker
+	signer    *auth.Signer
+	dir       string
+	httpAddr  string
+	hints     []string
 }
 
 // Options is what the program gives to every service it runs.
@@ -209,6 +214,30 @@ func (s *Setup) Broker() broker.Broker { return s.broker }
 
 // BindBroker gives the service its broker; the program calls it before OnStart.
 func (s *Setup) BindBroker(b broker.Broker) { s.broker = b }
+
+// BindPlace tells the service where it runs; the program calls it before OnStart.
+func (s *Setup) BindPlace(dir, httpAddr string, signer *auth.Signer) {
+	s.dir, s.httpAddr, s.signer = dir, httpAddr, signer
+}
+
+// Dir returns the data directory of the fleet, from OnStart on.
+func (s *Setup) Dir() string { return s.dir }
+
+// HTTPAddr returns the address of the HTTP edge as this machine reaches it,
+// host:port, from OnStart on.
+func (s *Setup) HTTPAddr() string { return s.httpAddr }
+
+// Signer returns what signs the tokens of the fleet, from OnStart on.
+func (s *Setup) Signer() *auth.Signer { return s.signer }
+
+// Hint adds a line to what the program prints when it is ready: where to look
+// and what to type. Call it from OnStart.
+func (s *Setup) Hint(format string, args ...any) {
+	s.hints = append(s.hints, fmt.Sprintf(format, args...))
+}
+
+// Hints returns the lines that Hint was given.
+func (s *Setup) Hints() []string { return s.hints }
 
 // Part returns the service's own instance of T, made on first use. It is how a
 // mechanism (outbox, sagas) keeps one state a service: T is a type of the

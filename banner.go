@@ -1,0 +1,44 @@
+package argosy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/argosy-go/argosy/internal/version"
+)
+
+// banner prints where to look and what to type.
+func (f *Fleet) banner(took time.Duration) {
+	w := f.program.stdout()
+	at := f.Addrs()
+	var names []string
+	for _, s := range f.services {
+		names = append(names, s.Name())
+	}
+	fmt.Fprintf(w, "\n%s %s is ready after %s: %s\n\n", f.program.Name, version.String(), took.Round(time.Millisecond), strings.Join(names, ", "))
+	fmt.Fprintf(w, "  page     %s\n", f.origin())
+	for _, s := range f.services {
+		if len(s.Documents()) > 0 {
+			fmt.Fprintf(w, "  docs     %s/docs\n", f.origin())
+			break
+		}
+	}
+	fmt.Fprintf(w, "  grpc     %s   (reflection is on: grpcurl -plaintext %s list)\n", at.GRPC, at.GRPC)
+	fmt.Fprintf(w, "  admin    http://%s/readyz, /livez, /metrics\n", at.Admin)
+	fmt.Fprintf(w, "  data     %s\n", f.set.Data)
+	for _, s := range f.services {
+		for _, hint := range s.Hints() {
+			fmt.Fprintf(w, "  %s\n", hint)
+		}
+	}
+	fmt.Fprintf(w, "\nCtrl-C drains and stops.\n\n")
+}
+
+// origin returns the URL of the HTTP edge.
+func (f *Fleet) origin() string {
+	if f.set.Origin != "" {
+		return strings.TrimSuffix(f.set.Origin, "/")
+	}
+	return "http://" + f.Addrs().HTTP
+}

@@ -1,0 +1,18 @@
+// Package all is the set of every engine that Argosy has.
+//
+//	argosy.Main(all.Engines(), order.Service)
+package all
+
+import (
+	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/broker/nats"
+	"github.com/argosy-go/argosy/engine"
+	"github.com/argosy-go/argosy/engine/embedded"
+)
+
+// Engines returns the set: SQLite, and JetStream in the process or outside.
+func Engines() engine.Set {
+	return embedded.Engines().With(engine.Set{
+		Brokers: map[string]broker.Opener{"nats": nats.Opener{}},
+	})
+}

@@ -1,0 +1,23 @@
+// Package embedded is the set of engines that run inside the process: SQLite
+// files and a JetStream server. It needs nothing but a directory.
+//
+//	argosy.Main(embedded.Engines(), order.Service)
+package embedded
+
+import (
+	"github.com/argosy-go/argosy/broker"
+	broker_embedded "github.com/argosy-go/argosy/broker/embedded"
+	"github.com/argosy-go/argosy/engine"
+	"github.com/argosy-go/argosy/store"
+	"github.com/argosy-go/argosy/store/sqlite"
+)
+
+// Engines returns the set.
+func Engines() engine.Set {
+	return engine.Set{
+		Stores:        map[string]store.Opener{"sqlite": sqlite.Opener{}},
+		Brokers:       map[string]broker.Opener{"embedded": broker_embedded.Opener{}},
+		DefaultStore:  "sqlite:",
+		DefaultBroker: "embedded:",
+	}
+}

@@ -1,0 +1,33 @@
+package argosy
+
+import (
+	"time"
+)
+
+// settings are what the fleet itself can be told. Each is a flag, a variable
+// with the prefix ARGOSY_, and a key of the configuration file.
+type settings struct {
+	HTTP  string `default:":8080" usage:"address of the HTTP edge: REST, pages, OpenAPI"`
+	GRPC  string `default:":9090" usage:"address of the gRPC listener"`
+	Admin string `default:":9091" usage:"address of the admin listener: health, metrics, profiles"`
+
+	AddrFile string `usage:"file that receives the chosen addresses as JSON once the fleet is ready"`
+	Data     string `usage:"data directory (default: a directory of the program's in the user's state directory)"`
+	Only     string `usage:"run only these services, separated by commas"`
+	Peers    string `usage:"where contracts that run elsewhere are reached, as service=host:port, separated by commas"`
+	Store    string `usage:"URL of the store"`
+	Broker   string `usage:"URL of the broker"`
+	Config   string `usage:"configuration file (YAML)"`
+
+	LogLevel  string  `default:"info" usage:"debug, info, warn or error"`
+	LogFormat string  `default:"auto" usage:"console, json, or auto: console on a terminal"`
+	OTLP      string  `usage:"OTLP gRPC endpoint that receives traces, as host:port"`
+	TraceRate float64 `default:"1" usage:"share of traces that are recorded when an OTLP endpoint is set, 0 to 1"`
+	Dev       bool    `default:"false" usage:"development: profiles on the admin listener"`
+
+	Origin       string        `usage:"public URL of the HTTP edge, where it differs from its address"`
+	MaxBody      int64         `default:"1048576" usage:"largest request body in bytes"`
+	DrainWait    time.Duration `default:"0s" usage:"time between turning not ready and refusing work, for load balancers to notice"`
+	DrainTimeout time.Duration `default:"15s" usage:"longest time that a drain may take"`
+	Version      bool          `usage:"print the version and exit"`
+}

@@ -1,0 +1,7 @@
+-- +goose Up
+CREATE TABLE users (
+    id       TEXT PRIMARY KEY,
+    email    TEXT NOT NULL UNIQUE,
+    password TEXT NOT NULL,
+    roles    TEXT NOT NULL
+);

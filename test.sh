@@ -1,0 +1,40 @@
+#!/bin/sh
+# Runs every test. What this machine cannot do is left out and named at the
+# end; ARGOSY_TEST_REQUIRE (names separated by commas) turns that into a failure.
+set -eu
+cd "$(dirname "$0")"
+
+left_out=""
+leave_out() { # name, why
+	case ",${ARGOSY_TEST_REQUIRE:-}," in *",$1,"*)
+		echo "test: $1 is required (ARGOSY_TEST_REQUIRE), but $2" >&2
+		exit 1
+		;;
+	esac
+	left_out="$left_out
+  $1: $2"
+}
+
+race=""
+if CGO_ENABLED=1 go env CC >/dev/null && command -v "$(go env CC)" >/dev/null 2>&1; then
+	race="-race"
+	export CGO_ENABLED=1
+else
+	leave_out race "there is no C compiler, which the race detector needs"
+fi
+
+unformatted=$(gofmt -l $(git ls-files '*.go'))
+if [ -n "$unformatted" ]; then
+	echo "test: gofmt would change: $unformatted" >&2
+	exit 1
+fi
+
+go vet ./...
+go vet -tags mutant ./...
+go test $race -timeout 9m ./...
+go test -C internal/generate ./...
+go run -C internal/generate . -check
+
+if [ -n "$left_out" ]; then
+	printf '\n*** LEFT OUT on this machine:%s\n' "$left_out"
+fi
