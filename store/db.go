@@ -39,6 +39,7 @@ type DB struct {
 	sets    []migrationSet
 	twice   bool
 	engine  atomic.Pointer[Engine]
+	parts   parts
 }
 
 type migrationSet struct {
