@@ -1,0 +1,99 @@
+// Package audit checks the shop from outside: it reads the services' stores,
+// the ledgers of the bank and the carrier and the journals of the load, whether
+// the fleet runs or not, and compares them.
+//
+//	report, err := audit.Run(ctx, dir)
+//	// report.OK, report.Quiet, report.Checks
+//
+// It trusts nobody: what an order says of itself is held against what the bank
+// booked, what the carrier took and what the customer was told.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Check is one thing that must hold.
+type Check struct {
+	// Name says what must hold.
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Detail gives the figures, or the first offenders.
+	Detail string `json:"detail"`
+}
+
+// Report is the result of an audit.
+type Report struct {
+	OK     bool    `json:"ok"`
+	Checks []Check `json:"checks"`
+	// Quiet reports whether all work had ended when the audit looked. A check
+	// that fails while it is false may hold later.
+	Quiet bool `json:"quiet"`
+	// Waiting says what had not ended.
+	Waiting string `json:"waiting,omitempty"`
+}
+
+// Run audits the shop whose data directory is dir, once.
+func Run(ctx context.Context, dir string) (Report, error) {
+	b, err := read(ctx, dir)
+	if err != nil {
+		return Report{}, err
+	}
+	waiting := b.waiting()
+	r := Report{OK: true, Quiet: waiting == "", Waiting: waiting}
+	for _, check := range []func() Check{
+		b.acknowledgedOrdersExist, b.ordersEnd, b.oneOrderAKey, b.oneCaptureAnOrder, b.moneyAgrees, b.booksBalance,
+		b.nothingHeldAtTheBank, b.stockAgrees, b.reservationsLive, b.carrierAgrees, b.oneMessageAKind,
+	} {
+		c := check()
+		r.OK = r.OK && c.OK
+		r.Checks = append(r.Checks, c)
+	}
+	return r, nil
+}
+
+// look is how long Wait pauses between two audits.
+const look = 200 * time.Millisecond
+
+// Wait audits until the shop is quiet and every check holds, at most for
+// patience; it returns the last report.
+func Wait(ctx context.Context, dir string, patience time.Duration) (Report, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		r, err := Run(ctx, dir)
+		if err != nil || r.Quiet && r.OK || time.Now().Add(look).After(deadline) {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, context.Cause(ctx)
+		case <-time.After(look):
+		}
+	}
+}
+
+// offenders collects what breaks a rule and names the first few.
+type offenders struct {
+	n     int
+	first []string
+}
+
+func (o *offenders) add(format string, args ...any) {
+	o.n++
+	if len(o.first) < 5 {
+		o.first = append(o.first, fmt.Sprintf(format, args...))
+	}
+}
+
+// check makes the result: ok is the detail when nothing offends.
+func (o *offenders) check(name, format string, args ...any) Check {
+	if o.n == 0 {
+		return Check{name, true, fmt.Sprintf(format, args...)}
+	}
+	slices.Sort(o.first)
+	return Check{name, false, fmt.Sprintf("%d offend: %s", o.n, strings.Join(o.first, "; "))}
+}

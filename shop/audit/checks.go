@@ -1,0 +1,277 @@
+package audit
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	orderpb "github.com/argosy-go/argosy/shop/gen/order/v1"
+)
+
+var (
+	pending    = int(orderpb.State_PENDING)
+	cancelling = int(orderpb.State_CANCELLING)
+	confirmed  = int(orderpb.State_CONFIRMED)
+	cancelled  = int(orderpb.State_CANCELLED)
+	review     = int(orderpb.State_REVIEW)
+)
+
+func (o order) ended() bool { return o.state != pending && o.state != cancelling }
+
+// waiting says what work has not ended, or nothing.
+func (b *books) waiting() string {
+	var left []string
+	n := 0
+	for _, o := range b.orders {
+		if !o.ended() {
+			n++
+		}
+	}
+	if n > 0 {
+		left = append(left, fmt.Sprintf("%d orders under way", n))
+	}
+	for _, s := range slices.Sorted(maps.Keys(b.backlog)) {
+		w := b.backlog[s]
+		for _, part := range []struct {
+			n    int
+			what string
+		}{{w.outbox, "events in the outbox"}, {w.pending, "events to try again"}, {w.active, "sagas"}} {
+			if part.n > 0 {
+				left = append(left, fmt.Sprintf("%s: %d %s", s, part.n, part.what))
+			}
+		}
+	}
+	return strings.Join(left, ", ")
+}
+
+func (b *books) acknowledgedOrdersExist() Check {
+	var bad offenders
+	for _, a := range b.acknowledged {
+		if _, ok := b.orders[a.Reference]; !ok {
+			bad.add("order %s was acknowledged and does not exist", a.Reference)
+		}
+	}
+	return bad.check("every acknowledged order exists", "%d acknowledged in the load's journals, %d orders", len(b.acknowledged), len(b.orders))
+}
+
+func (b *books) ordersEnd() Check {
+	var bad offenders
+	count := map[int]int{}
+	for _, o := range b.orders {
+		count[o.state]++
+		if !o.ended() {
+			bad.add("order %s is %s", o.id, orderpb.State(o.state))
+		}
+	}
+	for s, w := range b.backlog {
+		if w.dead > 0 {
+			bad.add("%s has %d dead letters", s, w.dead)
+		}
+		if w.parked > count[review] {
+			bad.add("%s has %d parked sagas and %d orders are in REVIEW", s, w.parked, count[review])
+		}
+	}
+	return bad.check("every order ends", "%d confirmed, %d cancelled, %d in review", count[confirmed], count[cancelled], count[review])
+}
+
+func (b *books) oneOrderAKey() Check {
+	var bad offenders
+	byKey := map[string]string{}
+	for _, a := range b.acknowledged {
+		if other, ok := byKey[a.Key]; ok && other != a.Reference {
+			bad.add("key %s made orders %s and %s", a.Key, other, a.Reference)
+		}
+		byKey[a.Key] = a.Reference
+	}
+	return bad.check("one order for one idempotency key", "%d keys in the load's journals", len(byKey))
+}
+
+// bankSide is what the bank's ledger says of one order.
+type bankSide struct {
+	captures                     int
+	authorized, voided           bool
+	capturedAmount, refundAmount int64
+}
+
+// atBank sums up the bank's ledger by order.
+func (b *books) atBank() map[string]*bankSide {
+	by := map[string]*bankSide{}
+	for _, e := range b.bank {
+		if by[e.Reference] == nil {
+			by[e.Reference] = &bankSide{}
+		}
+		s := by[e.Reference]
+		switch {
+		case e.Kind == "authorize" && e.Outcome == "authorized":
+			s.authorized = true
+		case e.Kind == "void" && e.Outcome == "voided":
+			s.voided = true
+		case e.Kind == "capture" && e.Outcome == "captured":
+			s.captures++
+			s.capturedAmount += e.Amount
+		case e.Kind == "refund" && e.Outcome == "refunded":
+			s.refundAmount += e.Amount
+		}
+	}
+	return by
+}
+
+func (b *books) oneCaptureAnOrder() Check {
+	var bad offenders
+	n := 0
+	for ref, s := range b.atBank() {
+		n += s.captures
+		if s.captures > 1 {
+			bad.add("order %s was captured %d times", ref, s.captures)
+		}
+		if _, ok := b.orders[ref]; !ok && s.captures > 0 {
+			bad.add("the bank captured for %s, which is no order", ref)
+		}
+	}
+	return bad.check("at most one capture for an order", "%d captures at the bank", n)
+}
+
+func (b *books) moneyAgrees() Check {
+	var bad offenders
+	bank, ours := b.atBank(), map[string]int64{}
+	for _, p := range b.postings {
+		if p.account == "bank" {
+			ours[p.order] += p.amount
+		}
+	}
+	var sum int64
+	for id, o := range b.orders {
+		var net int64
+		if s := bank[id]; s != nil {
+			net = s.capturedAmount - s.refundAmount
+		}
+		sum += net
+		switch {
+		case net != ours[id]:
+			bad.add("order %s: the bank has %d, our books %d", id, net, ours[id])
+		case o.state == confirmed && net != o.total:
+			bad.add("order %s is CONFIRMED over %d, the bank has %d", id, o.total, net)
+		case o.state == cancelled && net != 0:
+			bad.add("order %s is CANCELLED, the bank has %d", id, net)
+		}
+	}
+	return bad.check("bank captures less refunds = our books = confirmed totals", "%d minor units on all three", sum)
+}
+
+func (b *books) booksBalance() Check {
+	var bad offenders
+	by := map[string]int64{}
+	for _, p := range b.postings {
+		by[p.order] += p.amount
+	}
+	for id, sum := range by {
+		if sum != 0 {
+			bad.add("the postings of order %s add up to %d", id, sum)
+		}
+	}
+	return bad.check("double entry adds up to nothing", "%d postings", len(b.postings))
+}
+
+func (b *books) nothingHeldAtTheBank() Check {
+	var bad offenders
+	n := 0
+	for id, s := range b.atBank() {
+		held := s.authorized && !s.voided && s.captures == 0
+		if o, ok := b.orders[id]; held && ok && o.state == cancelled {
+			bad.add("order %s is CANCELLED and the bank still holds its authorization", id)
+		}
+		if s.voided {
+			n++
+		}
+	}
+	return bad.check("no authorization is held for a cancelled order", "%d voided", n)
+}
+
+func (b *books) stockAgrees() Check {
+	var bad offenders
+	shipped := map[string]int64{}
+	for _, l := range b.lines {
+		if b.reservations[l.order] == "COMMITTED" {
+			shipped[l.product] += l.quantity
+		}
+		switch o := b.orders[l.order]; {
+		case o.state == confirmed && b.reservations[l.order] != "COMMITTED":
+			bad.add("order %s is CONFIRMED, its goods are %q", l.order, b.reservations[l.order])
+		case o.state == cancelled && b.reservations[l.order] == "COMMITTED":
+			bad.add("order %s is CANCELLED, its goods went out", l.order)
+		}
+	}
+	var pieces int64
+	for _, s := range b.stock {
+		pieces += s.initial
+		if s.onHand+s.reserved+s.shipped != s.initial {
+			bad.add("product %s: %d on hand + %d reserved + %d shipped is not %d", s.product, s.onHand, s.reserved, s.shipped, s.initial)
+		}
+		if s.shipped != shipped[s.product] {
+			bad.add("product %s: %d shipped, the orders say %d", s.product, s.shipped, shipped[s.product])
+		}
+	}
+	return bad.check("initial stock = on hand + reserved + shipped", "%d products, %d pieces", len(b.stock), pieces)
+}
+
+func (b *books) reservationsLive() Check {
+	var bad offenders
+	n := 0
+	for id, state := range b.reservations {
+		o, ok := b.orders[id]
+		switch {
+		case !ok:
+			bad.add("a reservation is for %s, which is no order", id)
+		case state == "RESERVED" && o.ended() && o.state != review:
+			bad.add("order %s has ended, its reservation lives", id)
+		case state == "RESERVED":
+			n++
+		}
+	}
+	return bad.check("no reservation without a live order", "%d live", n)
+}
+
+// carrierAgrees holds the carrier's ledger against the orders.
+func (b *books) carrierAgrees() Check {
+	var bad offenders
+	booked, gone := map[string]int{}, map[string]int{}
+	for _, e := range b.carrier {
+		switch {
+		case e.Kind == "book" && e.Outcome == "booked":
+			booked[e.Reference]++
+		case e.Kind == "dispatch" && e.Outcome == "dispatched":
+			gone[e.Reference]++
+		case e.Kind == "cancel" && (e.Outcome == "cancelled" || e.Outcome == "recalled"):
+			booked[e.Reference]--
+			gone[e.Reference] = 0
+		}
+	}
+	for id, o := range b.orders {
+		switch {
+		case o.state == confirmed && (booked[id] != 1 || gone[id] != 1):
+			bad.add("order %s is CONFIRMED; the carrier booked it %d and took it %d times", id, booked[id], gone[id])
+		case o.state == cancelled && booked[id] > 0:
+			bad.add("order %s is CANCELLED and still booked with the carrier", id)
+		}
+	}
+	return bad.check("the carrier has every confirmed order once and no cancelled one", "%d entries in its ledger", len(b.carrier))
+}
+
+func (b *books) oneMessageAKind() Check {
+	var bad offenders
+	for m, n := range b.messages {
+		if n > 1 {
+			bad.add("order %s: %d messages %q", m.order, n, m.kind)
+		}
+	}
+	for id, o := range b.orders {
+		if o.state == confirmed && b.messages[message{id, "confirmed"}] != 1 {
+			bad.add("order %s is CONFIRMED and its customer was told %d times", id, b.messages[message{id, "confirmed"}])
+		}
+		if o.state == cancelled && b.messages[message{id, "cancelled"}] != 1 {
+			bad.add("order %s is CANCELLED and its customer was told %d times", id, b.messages[message{id, "cancelled"}])
+		}
+	}
+	return bad.check("exactly one message of a kind for an order", "%d messages", len(b.messages))
+}
