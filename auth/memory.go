@@ -33,7 +33,10 @@ func newMemory(entries int) *memory {
 	return &memory{half: max(entries/2, 1), young: map[[sha256.Size]byte]remembered{}}
 }
 
-func tokenID(token string) [sha256.Size]byte { return sha256.Sum256([]byte(token)) }
+func tokenID(token string) [sha256.Size]byte {
+	var onStack [1024]byte // the usual token needs no allocation
+	return sha256.Sum256(append(onStack[:0], token...))
+}
 
 // get returns the holder of a token that was verified before and has not
 // expired. The roles are the caller's own copy: a handler that changes them
