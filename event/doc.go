@@ -1,0 +1,28 @@
+// Package event publishes and consumes typed events. An event is published if
+// and only if its transaction commits, and has its effect once per consumer:
+//
+//	func setup(s *service.Setup) error {
+//		db := s.DB(migrations)
+//		placed := event.Publishes[*orderpb.OrderPlaced](s)
+//		event.Consume(s, func(ctx context.Context, tx *store.Tx, p *orderpb.OrderPlaced) error {
+//			_, err := tx.ExecContext(ctx, "UPDATE stock SET n = n - 1 WHERE sku = $1", p.Sku)
+//			return err // with the memory of the event in one commit
+//		})
+//		…
+//		return db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+//			placed.Publish(tx, &orderpb.OrderPlaced{OrderId: id}) // in the commit, or not at all
+//			return nil
+//		})
+//	}
+//
+// The way of an event:
+//
+//	Publish → argosy_outbox ─commit─ relay → broker → fetcher ─┬─ key held? → argosy_inbox_pending
+//	                                                           └─ handler + argosy_inbox ─commit─ ack
+//	failed attempt → argosy_inbox_pending → again, later, … → argosy_dead_letters
+//
+// Events of one key arrive in the order of their commits; a failing event holds
+// back its own key only. What travels is protobuf in CloudEvents 1.0 binary
+// mode. Attempts, delays and dead letters are kept in the consumer's database,
+// so they are the same on every broker.
+package event

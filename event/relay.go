@@ -1,0 +1,370 @@
+package event
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/internal/mutant"
+	"github.com/argosy-go/argosy/store"
+)
+
+const (
+	relayBatch    = 512                     // events handed to the broker at once
+	relayPoll     = time.Second             // how often the relay looks without being woken
+	relayFlush    = 5 * time.Second         // how long it goes on when the service drains
+	relayPatience = 20 * time.Second        // how long one call to the broker may take
+	surveyGap     = 15 * time.Second        // how often the outbox is counted
+	relayLeast    = 20 * time.Millisecond   // first delay after a failure
+	relayMost     = 5000 * time.Millisecond // longest delay after failures
+)
+
+// relay hands committed events to the broker, in order, until ctx ends; then
+// it hands over what is left, for a while. One relay a service works at a time.
+func (r *runtime) relay(ctx context.Context) error {
+	for ctx.Err() == nil {
+		h, free, err := r.claim(ctx, "event/relay")
+		if err != nil {
+			return err
+		}
+		if !free {
+			pause(ctx, leaseTTL/3)
+			continue
+		}
+		w := &relayWorker{runtime: r, hold: h, lanes: map[lane]*jam{}}
+		if err := w.run(ctx); err != nil && !errors.Is(err, store.ErrLeaseLost) {
+			return err
+		}
+	}
+	return nil
+}
+
+// lane is what the broker keeps in order.
+type lane struct {
+	topic     string
+	partition int
+}
+
+// jam is a lane whose head the broker refused.
+type jam struct {
+	failures int
+	until    time.Time
+}
+
+// relayWorker is the relay while it holds the lease.
+type relayWorker struct {
+	*runtime
+	hold     *hold
+	lanes    map[lane]*jam
+	failures int // of the whole broker, in a row
+	surveyed time.Time
+}
+
+// run works until ctx ends or the lease is lost.
+func (w *relayWorker) run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := w.hold.keep(ctx); err != nil {
+			return err
+		}
+		err := w.pass(ctx)
+		switch {
+		case errors.Is(err, store.ErrLeaseLost):
+			return err
+		case err != nil && ctx.Err() == nil:
+			w.failures++
+			if w.failures == 1 {
+				w.setup.Log().Warn("events cannot be published and wait", "error", err)
+			}
+			if err := w.measure(ctx); err != nil {
+				return err
+			}
+			pause(ctx, backoff{relayLeast, relayMost}.after(w.failures))
+		default:
+			if w.failures > 0 {
+				w.setup.Log().Info("events are published again", "failures", w.failures)
+			}
+			w.failures = 0
+			w.rest(ctx)
+		}
+	}
+	return w.flush(context.WithoutCancel(ctx))
+}
+
+// rest waits until there may be something to do.
+func (w *relayWorker) rest(ctx context.Context) {
+	d := relayPoll
+	for _, j := range w.lanes {
+		d = min(d, max(0, j.until.Sub(w.setup.Now())))
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-w.wake:
+	}
+}
+
+// flush hands over what is left when the service drains, and gives the lease back.
+func (w *relayWorker) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, relayFlush)
+	defer cancel()
+	if err := w.pass(ctx); err != nil {
+		w.setup.Log().Warn("events stay in the outbox until the next start", "error", err)
+	}
+	return w.hold.release(ctx)
+}
+
+// pass publishes until nothing is left that can be published. The rows of a
+// batch are deleted while the next batch is on its way.
+func (w *relayWorker) pass(ctx context.Context) error {
+	if err := w.declare(ctx); err != nil {
+		return err
+	}
+	var acked []outgoing
+	for {
+		rows, err := w.unsent(ctx, acked)
+		if err != nil {
+			return err
+		}
+		if len(rows) == 0 && len(acked) == 0 {
+			return w.measure(ctx)
+		}
+		if mutant.SentBeforeAck {
+			acked = append(acked, rows...)
+		}
+		done := acked
+		var g errgroup.Group
+		g.Go(func() error { return w.forget(ctx, done) })
+		acked, err = w.publish(ctx, rows)
+		if err := errors.Join(g.Wait(), err); err != nil {
+			return errors.Join(w.forget(ctx, acked), err)
+		}
+	}
+}
+
+// unsent reads the next events in order, past those that were acknowledged and
+// not yet deleted, and past lanes that are jammed.
+func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) ([]outgoing, error) {
+	query, args := w.unsentQuery(len(acked))
+	skip := make(map[int64]bool, len(acked))
+	for _, o := range acked {
+		skip[o.seq] = true
+	}
+	var out []outgoing
+	err := w.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
+		rows, err := q.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			o, err := scanOutgoing(rows)
+			if err != nil {
+				return err
+			}
+			if !skip[o.seq] {
+				out = append(out, o)
+			}
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
+	}
+	return out, nil
+}
+
+func (w *relayWorker) unsentQuery(more int) (string, []any) {
+	args := []any{relayBatch + more}
+	var b strings.Builder
+	b.WriteString("SELECT seq, id, topic, part, event_key, event_type, at, expires, trace, body FROM argosy_outbox")
+	word, now := " WHERE", w.setup.Now()
+	for l, j := range w.lanes {
+		if !j.until.After(now) {
+			continue
+		}
+		fmt.Fprintf(&b, "%s NOT (topic = $%d AND part = $%d)", word, len(args)+1, len(args)+2)
+		args = append(args, l.topic, l.partition)
+		word = " AND"
+	}
+	b.WriteString(" ORDER BY seq LIMIT $1")
+	return b.String(), args
+}
+
+func scanOutgoing(rows *sql.Rows) (outgoing, error) {
+	var o outgoing
+	var at, expires store.Time
+	err := rows.Scan(&o.seq, &o.id, &o.topic, &o.partition, &o.key, &o.kind, &at, &expires, &o.trace, &o.body)
+	o.at, o.expires = at.Time, expires.Time
+	return o, err
+}
+
+// publish hands rows to the broker and returns those that it has now. Its
+// error means that the broker is away.
+func (w *relayWorker) publish(ctx context.Context, rows []outgoing) ([]outgoing, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	source := "/" + w.setup.Name()
+	messages := make([]broker.Message, len(rows))
+	for i, o := range rows {
+		messages[i] = o.message(source)
+	}
+	ctx, cancel := context.WithTimeout(ctx, relayPatience)
+	defer cancel()
+	errs := w.setup.Broker().Publish(ctx, messages)
+	acked := make([]outgoing, 0, len(rows))
+	var away error
+	for i, o := range rows {
+		var err error
+		if errs != nil {
+			err = errs[i]
+		}
+		l := lane{o.topic, o.partition}
+		if err == nil {
+			if j := w.lanes[l]; j != nil && !j.until.After(w.setup.Now()) {
+				delete(w.lanes, l)
+			}
+			w.metrics.published.WithLabelValues(o.topic).Inc()
+			acked = append(acked, o)
+			continue
+		}
+		w.metrics.failures.Inc()
+		switch {
+		case errors.Is(err, broker.ErrTooLarge):
+			if err := w.reject(ctx, o, err); err != nil {
+				return acked, err
+			}
+		case errors.Is(err, broker.ErrUnavailable), errors.Is(err, broker.ErrClosed), ctx.Err() != nil:
+			away = err
+		default:
+			w.block(l, err)
+		}
+	}
+	return acked, away
+}
+
+// block keeps a lane from being tried for a while.
+func (w *relayWorker) block(l lane, err error) {
+	now := w.setup.Now()
+	j := w.lanes[l]
+	if j == nil {
+		j = &jam{}
+		w.lanes[l] = j
+		w.setup.Log().Warn("the broker refuses an event: its partition waits", "topic", l.topic, "partition", l.partition, "error", err)
+	}
+	if !j.until.After(now) { // the first refusal of this batch
+		j.failures++
+		j.until = now.Add(backoff{relayLeast, relayMost}.after(j.failures))
+	}
+}
+
+// reject moves an event that the broker will never take to the dead letters,
+// so that its lane goes on. The consumer of such a letter is "".
+func (w *relayWorker) reject(ctx context.Context, o outgoing, cause error) error {
+	w.setup.Log().Error("an event is larger than the broker takes and became a dead letter", "event", o.id, "type", o.kind, "error", cause)
+	m := o.message("/" + w.setup.Name())
+	return w.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := w.hold.check(ctx, tx); err != nil {
+			return err
+		}
+		if err := bury(ctx, tx, letter{message: m, kind: o.kind, key: o.key, cause: cause, at: w.setup.Now()}); err != nil {
+			return err
+		}
+		return w.delete(ctx, tx, []outgoing{o})
+	})
+}
+
+// forget deletes rows that the broker has.
+func (w *relayWorker) forget(ctx context.Context, rows []outgoing) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	err := w.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		if err := w.hold.check(ctx, tx); err != nil {
+			return err
+		}
+		return w.delete(ctx, tx, rows)
+	})
+	if err != nil {
+		return fmt.Errorf("mark events as sent: %w", err)
+	}
+	return nil
+}
+
+// delete deletes rows in statements of a few fixed lengths, so that engines
+// which keep prepared statements keep few.
+func (w *relayWorker) delete(ctx context.Context, tx *store.Tx, rows []outgoing) error {
+	var gone int64
+	for len(rows) > 0 {
+		n := 64
+		if len(rows) < n {
+			n = 1
+		}
+		args := make([]any, n)
+		for i, o := range rows[:n] {
+			args[i] = o.seq
+		}
+		rows = rows[n:]
+		result, err := tx.ExecContext(ctx, "DELETE FROM argosy_outbox WHERE seq IN ("+placeholders(n)+")", args...)
+		if err != nil {
+			return err
+		}
+		k, err := result.RowsAffected()
+		if err != nil {
+			return err
+		}
+		gone += k
+	}
+	tx.AfterCommit(func() { w.depth.Add(-gone) })
+	return nil
+}
+
+func placeholders(n int) string {
+	var b strings.Builder
+	for i := range n {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "$%d", i+1)
+	}
+	return b.String()
+}
+
+// measure brings the gauges up to date, and counts the outbox now and then.
+func (w *relayWorker) measure(ctx context.Context) error {
+	now := w.setup.Now()
+	if now.Sub(w.surveyed) < surveyGap {
+		w.metrics.depth.Set(float64(w.depth.Load()))
+		return nil
+	}
+	w.surveyed = now
+	return w.survey(ctx)
+}
+
+// survey counts the outbox.
+func (r *runtime) survey(ctx context.Context) error {
+	var n int64
+	var oldest store.Time
+	err := r.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
+		return q.QueryRowContext(ctx, "SELECT COUNT(*), MIN(at) FROM argosy_outbox").Scan(&n, &oldest)
+	})
+	if err != nil {
+		return fmt.Errorf("count the outbox: %w", err)
+	}
+	r.depth.Store(n)
+	r.metrics.depth.Set(float64(n))
+	age := 0.0
+	if !oldest.IsZero() {
+		age = max(0, r.setup.Now().Sub(oldest.Time).Seconds())
+	}
+	r.metrics.oldest.Set(age)
+	return nil
+}

@@ -1,0 +1,132 @@
+package event
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/service"
+	"github.com/argosy-go/argosy/store"
+)
+
+//go:embed migrations
+var embedded embed.FS
+
+// Migrations returns the migrations of the tables of this package. A service
+// that publishes or consumes has them already; they are for tools and tests.
+func Migrations() fs.FS {
+	files, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		panic(err) // the name is a constant and valid
+	}
+	return files
+}
+
+// settings are the settings of the events of a service.
+type settings struct {
+	OutboxLimit int `default:"1000000" usage:"how many events may wait for the broker before publishing is refused"`
+}
+
+// runtime is what one service keeps for its events.
+type runtime struct {
+	setup     *service.Setup
+	db        *store.DB
+	settings  settings
+	metrics   *metrics
+	topics    []broker.Topic
+	consumers []*fetcher
+
+	wake     chan struct{} // holds a token while there may be unsent events
+	depth    atomic.Int64  // unsent events, nearly
+	declared atomic.Bool   // the broker knows the topics
+}
+
+// runtimeOf returns the runtime of the service, which it makes on first use.
+func runtimeOf(s *service.Setup) *runtime {
+	return service.Part(s, func() *runtime {
+		r := &runtime{
+			setup:    s,
+			db:       s.DB(nil),
+			settings: settings{OutboxLimit: 1_000_000},
+			metrics:  newMetrics(s.Telemetry().Registry(), s.Name()),
+			wake:     make(chan struct{}, 1),
+		}
+		r.db.Migrations("argosy_lease", store.LeaseMigrations())
+		r.db.Migrations("argosy_event", Migrations())
+		s.UseBroker()
+		s.Config(&r.settings)
+		s.OnStart("events", r.start)
+		s.Worker(service.Worker{Stage: service.Output, Name: "outbox relay", Run: r.relay})
+		s.Worker(service.Worker{Stage: service.Work, Name: "inbox janitor", Run: r.janitor})
+		return r
+	})
+}
+
+// addTopic adds a topic to what is declared to the broker.
+func (r *runtime) addTopic(name string) {
+	for _, t := range r.topics {
+		if t.Name == name {
+			return
+		}
+	}
+	r.topics = append(r.topics, broker.Topic{Name: name, Partitions: partitions})
+}
+
+// start declares the topics and opens the subscriptions. A broker that is away
+// does not keep the service from starting: its workers go on trying.
+func (r *runtime) start(ctx context.Context) error {
+	if r.setup.Broker() == nil {
+		return errors.New("events need a broker, and none was opened")
+	}
+	if err := r.survey(ctx); err != nil {
+		return err
+	}
+	err := r.open(ctx)
+	if errors.Is(err, broker.ErrUnavailable) {
+		r.setup.Log().Warn("the broker is away: events wait until it is back", "error", err)
+		return nil
+	}
+	return err
+}
+
+func (r *runtime) open(ctx context.Context) error {
+	if err := r.declare(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, f := range r.consumers {
+		g.Go(func() error {
+			if _, err := f.open(ctx); err != nil {
+				return fmt.Errorf("consumer %s: %w", f.durable, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// declare tells the broker of the topics, once.
+func (r *runtime) declare(ctx context.Context) error {
+	if r.declared.Load() {
+		return nil
+	}
+	if err := r.setup.Broker().Declare(ctx, r.topics...); err != nil {
+		return fmt.Errorf("declare the topics of %s: %w", r.setup.Name(), err)
+	}
+	r.declared.Store(true)
+	return nil
+}
+
+// stir wakes the relay.
+func (r *runtime) stir() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
