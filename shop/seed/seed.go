@@ -2,7 +2,7 @@
 // synthetic prices.
 //
 //	for _, p := range seed.Products() {
-//		fmt.Println(p.ID, p.Name, p.Price) // rolled-oats-500g, "Rolled oats 500 g", 99
+//		fmt.Println(p.ID, p.Name, p.Price) // rolled-oats-500g, "Rolled oats 500 g", 89
 //	}
 //
 // Prices are drawn by a generator with a fixed seed, so that every shop starts
@@ -75,7 +75,7 @@ func parse(table string) ([]Product, error) {
 		if err != nil || middle <= 0 {
 			return nil, fmt.Errorf("line %d: price %q", n+1, f[3])
 		}
-		id := slug(f[4]) + "-" + strings.ReplaceAll(weight(grams), " ", "")
+		id := slug(f[4]) + "-" + slug(strings.ReplaceAll(weight(grams), " ", ""))
 		products = append(products, Product{
 			ID: id, Name: f[4] + " " + weight(grams), Category: f[0], Emoji: f[1], Description: f[5],
 			Grams: grams, Price: price(id, middle), Stock: Stock,
