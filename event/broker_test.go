@@ -37,6 +37,7 @@ type fake struct {
 type position struct {
 	next  int // index into the log
 	acked map[string]int
+	ended bool // its receiver was closed
 }
 
 func newFake(changed *signal) *fake {
@@ -157,6 +158,27 @@ func (b *fake) acks(consumer, id string) int {
 	return 0
 }
 
+// unacked returns the ids that the consumer has not acknowledged.
+func (b *fake) unacked(consumer string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ids []string
+	for _, m := range b.log {
+		if p := b.positions[consumer]; p == nil || p.acked[m.ID] == 0 {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+// closed reports whether the receiver of the consumer was closed.
+func (b *fake) closed(consumer string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.positions[consumer]
+	return p != nil && p.ended
+}
+
 type fakeReceiver struct {
 	broker   *fake
 	position *position
@@ -225,6 +247,9 @@ func (r *fakeReceiver) delivery(m broker.Message, attempt int) broker.Delivery {
 }
 
 func (r *fakeReceiver) Close() error {
-	r.once.Do(func() { close(r.done) })
+	r.once.Do(func() {
+		close(r.done)
+		r.broker.change(func() { r.position.ended = true })
+	})
 	return nil
 }
