@@ -77,10 +77,10 @@ func logged(m proto.Message) []byte {
 // lateHandler sends records to what its Telemetry's root is at the time, with
 // the attributes and groups that were given to the logger before.
 type lateHandler struct {
-	t       *Telemetry
-	with    []func(slog.Handler) slog.Handler
-	grouped bool
-	bound   atomic.Pointer[boundHandler]
+	t     *Telemetry
+	with  []func(slog.Handler) slog.Handler
+	group int // where in with the first group opens; len(with) when none does
+	bound atomic.Pointer[boundHandler]
 }
 
 // boundHandler is a root with the attributes and groups of a lateHandler.
@@ -94,13 +94,18 @@ func (h *lateHandler) bind() slog.Handler {
 	if b := h.bound.Load(); b != nil && b.root == root {
 		return b.handler
 	}
-	b := &boundHandler{root, h.apply(*root)}
+	b := &boundHandler{root, h.apply(*root, nil)}
 	h.bound.Store(b)
 	return b.handler
 }
 
-func (h *lateHandler) apply(to slog.Handler) slog.Handler {
-	for _, with := range h.with {
+// apply returns the handler with what the logger was given; ids come before
+// the first group, because they belong to the line.
+func (h *lateHandler) apply(to slog.Handler, ids []slog.Attr) slog.Handler {
+	for i, with := range h.with {
+		if i == h.group {
+			to = to.WithAttrs(ids)
+		}
 		to = with(to)
 	}
 	return to
@@ -118,8 +123,8 @@ func (h *lateHandler) Handle(ctx context.Context, r slog.Record) error {
 		return h.bind().Handle(ctx, r)
 	}
 	ids := []slog.Attr{slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String())}
-	if h.grouped { // the ids belong to the line, not to the group
-		return h.apply((*h.t.root.Load()).WithAttrs(ids)).Handle(ctx, r)
+	if h.group < len(h.with) {
+		return h.apply(*h.t.root.Load(), ids).Handle(ctx, r)
 	}
 	r = r.Clone()
 	r.AddAttrs(ids...)
@@ -131,7 +136,11 @@ func (h *lateHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	if len(attrs) == 0 {
 		return h
 	}
-	return h.and(h.grouped, func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
+	group := h.group
+	if group == len(h.with) {
+		group++
+	}
+	return h.and(group, func(to slog.Handler) slog.Handler { return to.WithAttrs(attrs) })
 }
 
 // WithGroup implements [slog.Handler].
@@ -139,9 +148,9 @@ func (h *lateHandler) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return h
 	}
-	return h.and(true, func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
+	return h.and(h.group, func(to slog.Handler) slog.Handler { return to.WithGroup(name) })
 }
 
-func (h *lateHandler) and(grouped bool, with func(slog.Handler) slog.Handler) slog.Handler {
-	return &lateHandler{t: h.t, with: append(slices.Clip(h.with), with), grouped: grouped}
+func (h *lateHandler) and(group int, with func(slog.Handler) slog.Handler) slog.Handler {
+	return &lateHandler{t: h.t, with: append(slices.Clip(h.with), with), group: group}
 }

@@ -66,8 +66,11 @@ func exporterOptions(endpoint string) ([]otlptracegrpc.Option, error) {
 		endpoint = "http://" + endpoint
 	}
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Hostname() == "" || u.Port() == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
-		return nil, fmt.Errorf("%w: OTLP endpoint %q: use host:port, http://host:port or https://host:port", errSettings, endpoint)
+	if err != nil { // err holds what may be a password
+		return nil, fmt.Errorf("%w: the OTLP endpoint is no URL: use host:port, http://host:port or https://host:port", errSettings)
+	}
+	if u.Hostname() == "" || u.Port() == "" || u.Path != "" || u.RawQuery != "" || u.User != nil {
+		return nil, fmt.Errorf("%w: OTLP endpoint %q: use host:port, http://host:port or https://host:port", errSettings, u.Redacted())
 	}
 	options := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(u.Host)}
 	switch u.Scheme {
