@@ -1,0 +1,54 @@
+package saga
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/argosy-go/argosy/auth"
+	"github.com/argosy-go/argosy/telemetry"
+)
+
+type stepKey struct{}
+
+// Key returns the key of the step that ctx belongs to, "<saga>/<run>/<step>"
+// with "/undo" while it is undone, and "" outside of a step. It is the same in
+// every attempt: a step that calls something other than a service of the fleet
+// sends it along, so that the other side can tell a repetition.
+func Key(ctx context.Context) string {
+	k, _ := ctx.Value(stepKey{}).(string)
+	return k
+}
+
+// context returns what all work on a run is done in: it carries the trace that
+// started the run, and the service as the caller.
+func (e *engine) context(r *record) context.Context {
+	ctx := auth.With(e.base, auth.Principal{Subject: e.s.Name(), Roles: []string{auth.RoleService}, Service: e.s.Name()})
+	return telemetry.WithTraceparent(ctx, r.trace)
+}
+
+// enter returns the context of one attempt, and a function that ends it.
+func (e *engine) enter(r *record, s *step) (context.Context, func(error)) {
+	ctx, cancel := context.WithTimeout(r.ctx, s.timeout)
+	k := r.stepKey()
+	ctx = withKey(context.WithValue(ctx, stepKey{}, k), k)
+	if r.trace == "" {
+		return ctx, func(error) { cancel() }
+	}
+	name := "saga " + r.saga + "/" + r.step
+	if r.status == backward {
+		name += "/undo"
+	}
+	ctx, span := e.s.Telemetry().TracerOf(e.s.Name()).Start(ctx, name, trace.WithAttributes(
+		attribute.String("argosy.saga", r.saga), attribute.String("argosy.run", r.id),
+		attribute.String("argosy.step", r.step), attribute.Int("argosy.attempt", r.attempt+1)))
+	return ctx, func(err error) {
+		if err != nil {
+			span.SetStatus(codes.Error, judge(err).String())
+		}
+		span.End()
+		cancel()
+	}
+}

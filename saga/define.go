@@ -1,0 +1,169 @@
+package saga
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/argosy-go/argosy/service"
+	"github.com/argosy-go/argosy/store"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// Migrations returns the migrations of the tables that runs are kept in, set
+// "argosy_saga". [Define] adds them to the service's database.
+func Migrations() fs.FS {
+	sub, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		panic(err) // the directory is compiled in
+	}
+	return sub
+}
+
+// definition is a saga without its type.
+type definition struct {
+	name  string
+	steps []*step
+	index map[string]int
+	pivot int // len(steps) when there is none
+	end   func(ctx context.Context, tx *store.Tx, state proto.Message, o Outcome) error
+	fresh func() proto.Message
+}
+
+var nameForm = regexp.MustCompile(`^[a-z][a-z0-9]*([-.][a-z0-9]+)*$`)
+
+// Define declares a saga of the service: its steps in order. What is wrong
+// with the list is reported by the program's start. Names of sagas and steps
+// are lower case letters, digits and single hyphens. They are stored with every
+// run: a run resumes at the step of the stored name, and parks when the list no
+// longer agrees with what the run has done.
+func Define[S proto.Message](s *service.Setup, name string, steps ...Step[S]) Saga[S] {
+	e := engineOf(s)
+	d := &definition{name: name, index: map[string]int{}}
+	var zero S
+	if any(zero) == nil {
+		s.Fail(fmt.Errorf("saga %s: the state must be a generated message type, not an interface", name))
+	} else {
+		typ := zero.ProtoReflect().Type()
+		d.fresh = func() proto.Message { return typ.New().Interface() }
+	}
+	plain := make([]*step, len(steps))
+	for i := range steps {
+		plain[i] = &steps[i].s
+	}
+	if err := d.build(plain); err != nil {
+		s.Fail(fmt.Errorf("saga %s: %w", name, err))
+	}
+	if e.sagas[name] != nil {
+		s.Fail(fmt.Errorf("saga %s is defined twice", name))
+	}
+	e.sagas[name] = d
+	s.Declare(service.Edge{Kind: service.RunsSaga, Name: name})
+	return Saga[S]{e: e, d: d}
+}
+
+// build takes the steps in and returns all that is wrong with them.
+func (d *definition) build(steps []*step) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(d.name) > 64 || !nameForm.MatchString(d.name) {
+		bad("the name must be lower case letters, digits and single hyphens, at most 64")
+	}
+	d.pivot = -1
+	for i, s := range steps {
+		if err := s.check(); err != nil {
+			bad("step %q: %w", s.name, err)
+		}
+		if s.kind == kindEnd {
+			if i != len(steps)-1 {
+				bad("End must be the last of the list, once")
+			}
+			d.end = s.end
+			continue
+		}
+		if len(s.name) > 64 || !nameForm.MatchString(s.name) {
+			bad("step %q: the name must be lower case letters, digits and single hyphens, at most 64", s.name)
+		}
+		if _, twice := d.index[s.name]; twice {
+			bad("step %q: two steps have this name", s.name)
+		}
+		switch {
+		case s.kind == kindPivot && d.pivot >= 0:
+			bad("step %q: a second pivot; %q is the pivot", s.name, steps[d.pivot].name)
+		case s.kind == kindPivot:
+			d.pivot = i
+		case s.kind == kindDo && d.pivot >= 0:
+			bad("step %q: a Do after the pivot can no longer be undone: use Then", s.name)
+		case s.kind == kindThen && d.pivot < 0:
+			bad("step %q: a Then needs a pivot before it: use Do", s.name)
+		}
+		d.index[s.name] = len(d.steps)
+		d.steps = append(d.steps, s)
+	}
+	if len(d.steps) == 0 {
+		bad("no steps")
+	}
+	if d.pivot < 0 {
+		d.pivot = len(d.steps)
+	}
+	return errors.Join(errs...)
+}
+
+// step returns the step of that name, or nil.
+func (d *definition) step(name string) *step {
+	if i, ok := d.index[name]; ok {
+		return d.steps[i]
+	}
+	return nil
+}
+
+// agree reports whether a loaded run fits the list: its step is known, and the
+// steps that come before it are the ones that it has done. Going back, each
+// step only has to be known when its turn comes.
+func (d *definition) agree(r *record) error {
+	i := len(d.steps)
+	if r.step != "" {
+		var ok bool
+		if i, ok = d.index[r.step]; !ok {
+			return fmt.Errorf("the program has no step %q in saga %q", r.step, d.name)
+		}
+	}
+	if r.status != forward {
+		return nil
+	}
+	done := split(r.done)
+	for n, s := range d.steps[:i] {
+		if n >= len(done) || done[n] != s.name {
+			return fmt.Errorf("the run has done [%s], but the program's list up to %q is [%s]", r.done, r.step, d.upTo(i))
+		}
+	}
+	if len(done) != i {
+		return fmt.Errorf("the run has done [%s], but the program's list up to %q is [%s]", r.done, r.step, d.upTo(i))
+	}
+	return nil
+}
+
+func (d *definition) upTo(i int) string {
+	names := make([]string, i)
+	for n, s := range d.steps[:i] {
+		names[n] = s.name
+	}
+	return strings.Join(names, ",")
+}
+
+// decode returns the state that b holds.
+func (d *definition) decode(b []byte) (proto.Message, error) {
+	m := d.fresh()
+	if err := proto.Unmarshal(b, m); err != nil {
+		return nil, fmt.Errorf("decode the state of saga %s: %w", d.name, err)
+	}
+	return m, nil
+}

@@ -1,0 +1,267 @@
+package saga
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/store"
+)
+
+var noTime sql.NullInt64
+
+// drive takes the steps of a run until it ends, waits, or is lost.
+func (e *engine) drive(r *record) {
+	d := e.sagas[r.saga]
+	r.ctx = e.context(r)
+	err := d.agree(r)
+	if err == nil && r.original == nil {
+		r.original, err = d.decode(r.state)
+	}
+	if err != nil {
+		if r.original == nil {
+			r.original = d.fresh()
+		}
+		e.stop(r, fault.New(codes.FailedPrecondition, "SAGA_CHANGED", "the run does not fit the saga that the program defines").Wrap(err))
+		return
+	}
+	for r != nil && r.held() && !e.stopping() {
+		r = e.advance(d, r)
+	}
+}
+
+// stop parks a run that cannot be worked on.
+func (e *engine) stop(r *record, err error) {
+	e.move(r, pure(func(r *record) move {
+		n := r.fork()
+		n.park(err, false)
+		return move{next: n, log: []Event{{Kind: "parked", Step: r.step, Detail: err.Error()}}}
+	}))
+}
+
+// advance takes one step and returns the run after it, or nil.
+func (e *engine) advance(d *definition, r *record) *record {
+	s := d.step(r.step)
+	var n *record
+	switch {
+	case r.turned(): // before the attempt: a cancel was waiting
+		n = e.move(r, pure(func(r *record) move { return e.turn(d, r, r.cancelled(), r.doubt) }))
+	case r.step == "":
+		n = e.move(r, pure(func(r *record) move {
+			if r.turned() {
+				return e.turn(d, r, r.cancelled(), false)
+			}
+			return move{next: r.fork()}
+		}))
+	case s == nil:
+		e.stop(r, fault.New(codes.FailedPrecondition, "SAGA_CHANGED", "the program has no step %q in saga %q", r.step, r.saga))
+	case r.status == backward:
+		n = e.undo(d, r, s)
+	case s.inTx():
+		n = e.forthTx(d, r, s)
+	default:
+		n = e.forth(d, r, s)
+	}
+	return n
+}
+
+// turned reports whether a cancel makes the run go back.
+func (r *record) turned() bool { return r.cancel && r.status == forward && !r.pivoted }
+
+// turn makes the move that begins compensation.
+func (e *engine) turn(d *definition, r *record, cause error, own bool) move {
+	n := r.fork()
+	at := n.step
+	n.compensate(d, e.instance, cause, own)
+	return move{next: n, log: []Event{{Kind: "compensate", Step: at, Detail: cause.Error()}}}
+}
+
+// forth calls a step's function and stores its result with the next intent.
+func (e *engine) forth(d *definition, r *record, s *step) *record {
+	state := proto.Clone(r.original)
+	err, halted := e.attempt(r, s, func(ctx context.Context) error { return s.do(ctx, state) })
+	if err != nil {
+		return e.failed(d, r, s, err, halted)
+	}
+	n := e.move(r, pure(func(r *record) move { return e.done(d, r, s, state) }))
+	return n
+}
+
+// done makes the move of a step that has succeeded.
+func (e *engine) done(d *definition, r *record, s *step, state proto.Message) move {
+	n := r.fork()
+	n.done = add(r.done, s.name)
+	if r.turned() {
+		n.compensate(d, e.instance, r.cancelled(), false)
+		return move{next: n, state: state, log: []Event{{Kind: "compensate", Step: s.name, Detail: r.cancelled().Error()}}}
+	}
+	var next *step
+	if i := d.index[s.name] + 1; i < len(d.steps) {
+		next = d.steps[i]
+	}
+	n.enter(d, next, e.instance, state, e.now())
+	return move{next: n, state: state}
+}
+
+var errTimedOut = fault.New(codes.DeadlineExceeded, "SIGNAL_TIMEOUT", "the signal did not come in time")
+
+// forthTx takes a step that works in the transaction which stores its result.
+func (e *engine) forthTx(d *definition, r *record, s *step) *record {
+	var n *record
+	err, halted := e.attempt(r, s, func(attempt context.Context) (err error) {
+		n, err = e.moveIn(attempt, r, func(ctx context.Context, tx *store.Tx, r *record) (move, error) {
+			if r.turned() {
+				return e.turn(d, r, r.cancelled(), r.doubt), nil
+			}
+			state := proto.Clone(r.original)
+			again, err := e.effect(ctx, tx, r, s, state)
+			if err != nil {
+				return move{}, err
+			}
+			if again != nil {
+				return move{next: again}, nil
+			}
+			return e.done(d, r, s, state), nil
+		}, true)
+		return err
+	})
+	if err != nil {
+		return e.failed(d, r, s, err, halted)
+	}
+	return n
+}
+
+// effect runs what a step does in its transaction. It returns a row when the
+// step has to wait on.
+func (e *engine) effect(ctx context.Context, tx *store.Tx, r *record, s *step, state proto.Message) (*record, error) {
+	due := r.wake <= e.now().UnixMicro()
+	switch s.kind {
+	case kindSleep:
+		if due {
+			return nil, nil
+		}
+	case kindAwait:
+		sig, n, err := takeSignal(ctx, tx, r.key, s.name)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			if err := s.signal(ctx, tx, state, sig); err != nil {
+				return nil, err
+			}
+			return nil, dropSignal(ctx, tx, r.key, n)
+		}
+		if due && s.missed != nil {
+			return nil, s.missed(ctx, tx, state)
+		}
+		if due {
+			return nil, errTimedOut.WithMetadata("step", s.name)
+		}
+	default:
+		return nil, s.doTx(ctx, tx, state)
+	}
+	next := r.fork()
+	next.wait(r.wake)
+	return next, nil
+}
+
+// undo undoes a step and stores it with the next intent.
+func (e *engine) undo(d *definition, r *record, s *step) *record {
+	var n *record
+	var state proto.Message
+	back := func(r *record, state proto.Message) move {
+		next := r.fork()
+		next.pop(d, e.instance)
+		return move{next: next, state: state, log: []Event{{Kind: "undone", Step: s.name}}}
+	}
+	err, halted := e.attempt(r, s, func(attempt context.Context) (err error) {
+		switch {
+		case s.undoTx != nil:
+			n, err = e.moveIn(attempt, r, func(ctx context.Context, tx *store.Tx, r *record) (move, error) {
+				state := proto.Clone(r.original)
+				if err := s.undoTx(ctx, tx, state); err != nil {
+					return move{}, err
+				}
+				return back(r, state), nil
+			}, true)
+			return err
+		case s.undo != nil:
+			state = proto.Clone(r.original)
+			return s.undo(attempt, state)
+		}
+		return nil
+	})
+	if err != nil {
+		return e.failed(d, r, s, err, halted)
+	}
+	if s.undoTx == nil {
+		n = e.move(r, pure(func(r *record) move { return back(r, state) }))
+	}
+	return n
+}
+
+// failed stores a failed attempt: the step is tried again later, the run turns
+// round, or it is parked. halted says that the program's stop ended the attempt,
+// which therefore does not count.
+func (e *engine) failed(d *definition, r *record, s *step, err error, halted bool) *record {
+	v := judge(err)
+	inTx := s.doTx != nil && r.status == forward || s.undoTx != nil && r.status == backward || s.kind == kindAwait
+	if inTx && v == unknown { // rolled back
+		v = notDone
+	}
+	if errors.Is(err, errTimedOut) {
+		v = refused
+	}
+	n := e.move(r, pure(func(r *record) move {
+		n := r.fork()
+		n.doubt = r.doubt || v == unknown
+		if halted {
+			n.rest(e.now().UnixMicro())
+			return move{next: n}
+		}
+		n.attempt++
+		n.err = encodeError(err)
+		return e.sentence(d, n, s, v, err)
+	}))
+	return n
+}
+
+// sentence decides what follows from a failed attempt that n has counted.
+func (e *engine) sentence(d *definition, n *record, s *step, v verdict, err error) move {
+	at, limit := d.index[s.name], s.attempts
+	if n.status == backward {
+		limit = s.undos
+	}
+	final := v == refused || n.attempt >= limit
+	before := n.status == forward && at < d.pivot
+	spared := n.status == forward && at == d.pivot && (!n.doubt || v == refused && conclusive(err)) // the pivot certainly has no effect
+	switch {
+	case before && n.turned():
+		return e.turn(d, n, n.cancelled(), n.doubt)
+	case final && before:
+		return e.turn(d, n, err, n.doubt)
+	case final && spared:
+		return e.turn(d, n, err, false)
+	case final:
+		n.park(err, v == refused && !n.doubt)
+		return move{next: n, log: []Event{{Kind: "parked", Step: s.name, Detail: err.Error()}}}
+	}
+	n.rest(e.now().Add(backoff(s, n.attempt, err)).UnixMicro())
+	return move{next: n, log: []Event{{Kind: "failed", Step: s.name, Detail: err.Error()}}}
+}
+
+// attempt calls f as one attempt of the step: with its key, deadline, trace and
+// identity, and with panics caught. halted reports that the program's stop ended it.
+func (e *engine) attempt(r *record, s *step, f func(ctx context.Context) error) (err error, halted bool) {
+	ctx, end := e.enter(r, s)
+	begun := time.Now()
+	err = shield(func() error { return f(ctx) })
+	e.meters.attempt(r, s, err, time.Since(begun))
+	end(err)
+	return err, err != nil && interrupted(ctx)
+}

@@ -1,0 +1,67 @@
+package saga
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/argosy-go/argosy/service"
+)
+
+// meters are the metrics of a service's sagas.
+type meters struct {
+	started  *prometheus.CounterVec
+	ended    *prometheus.CounterVec
+	attempts *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	parked   prometheus.Gauge
+}
+
+func newMeters(s *service.Setup) *meters {
+	labels := prometheus.Labels{"service": s.Name()}
+	counter := func(name, help string, by ...string) *prometheus.CounterVec {
+		return register(s, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_saga_" + name, Help: help, ConstLabels: labels}, by))
+	}
+	return &meters{
+		started:  counter("started_total", "Runs started by this process.", "saga"),
+		ended:    counter("ended_total", "Runs that this process ended or parked, by state.", "saga", "state"),
+		attempts: counter("attempts_total", "Attempts of steps, by result: ok, unknown, not done or refused.", "saga", "step", "result"),
+		seconds: register(s, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "argosy_saga_step_seconds", Help: "Duration of the attempts of steps.", ConstLabels: labels,
+			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9),
+		}, []string{"saga", "step"})),
+		parked: register(s, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "argosy_saga_parked", Help: "Runs that wait for a person.", ConstLabels: labels,
+		})),
+	}
+}
+
+// register registers a collector, or returns the one that is there under its
+// name: two programs of a test may share a registry.
+func register[C prometheus.Collector](s *service.Setup, c C) C {
+	err := s.Telemetry().Registry().Register(c)
+	if there := (prometheus.AlreadyRegisteredError{}); errors.As(err, &there) {
+		if old, ok := there.ExistingCollector.(C); ok {
+			return old
+		}
+	}
+	if err != nil {
+		s.Fail(fmt.Errorf("register the metrics of sagas: %w", err))
+	}
+	return c
+}
+
+// attempt counts one attempt of a step.
+func (m *meters) attempt(r *record, s *step, err error, took time.Duration) {
+	name, result := s.name, "ok"
+	if r.status == backward {
+		name += "/undo"
+	}
+	if err != nil {
+		result = judge(err).String()
+	}
+	m.attempts.WithLabelValues(r.saga, name, result).Inc()
+	m.seconds.WithLabelValues(r.saga, name).Observe(took.Seconds())
+}

@@ -1,0 +1,286 @@
+package saga
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/store"
+)
+
+// move is what a transition changes: the run's next row, the new state, and
+// what to write into the history.
+type move struct {
+	next  *record
+	state proto.Message // nil: as it was
+	log   []Event
+	quiet bool // store the row as it is: do not end the run
+}
+
+// plan computes a move from the run's row, inside the transaction that stores
+// it. It may be called more than once.
+type plan func(ctx context.Context, tx *store.Tx, r *record) (move, error)
+
+// endError is a failure of the End function.
+type endError struct{ err error }
+
+func (e *endError) Error() string { return fmt.Sprintf("the End function failed: %v", e.err) }
+func (e *endError) Unwrap() error { return e.err }
+
+// pure makes a plan of a function that needs no transaction.
+func pure(f func(r *record) move) plan {
+	return func(_ context.Context, _ *store.Tx, r *record) (move, error) { return f(r), nil }
+}
+
+// commit runs p and stores its move in one transaction.
+func (e *engine) commit(ctx context.Context, r *record, p plan) (*record, error) {
+	var out *record
+	err := e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		m, err := p(ctx, tx, r)
+		if err != nil {
+			return err
+		}
+		n, d := m.next, e.sagas[r.saga]
+		n.original = r.original
+		if m.state != nil {
+			n.original = m.state
+		}
+		n.updated = max(e.now().UnixMicro(), r.updated)
+		if !m.quiet && (n.step == "" || n.over()) {
+			if err := e.finish(ctx, tx, d, n); err != nil {
+				return &endError{err}
+			}
+		}
+		if n.original != r.original {
+			if n.state, err = proto.Marshal(n.original); err != nil {
+				return fmt.Errorf("encode the state of saga %s: %w", r.saga, err)
+			}
+		}
+		first := n.events
+		n.events += int64(len(m.log))
+		if err := n.save(ctx, tx); err != nil {
+			return err
+		}
+		for i, ev := range m.log {
+			if err := remember(ctx, tx, n.key, first+int64(i), n.updated, ev); err != nil {
+				return err
+			}
+		}
+		if n.waits != "" && n.due.Valid {
+			if err := n.seekSignal(ctx, tx); err != nil {
+				return err
+			}
+		}
+		out = n
+		return nil
+	})
+	return out, err
+}
+
+// finish ends a run that has no step left, or lets End know that it is parked.
+func (e *engine) finish(ctx context.Context, tx *store.Tx, d *definition, n *record) (err error) {
+	o := Outcome{State: Parked, Step: n.step}
+	switch n.status {
+	case forward:
+		o.State = Completed
+	case backward:
+		o.State, o.Err = Compensated, decodeError(n.cause)
+	default:
+		o.Err = decodeError(n.err)
+	}
+	n.status, n.holder, n.due, n.waits = o.State, "", noTime, ""
+	if o.State != Parked {
+		n.ended, n.err = n.updated, ""
+	}
+	if d.end == nil {
+		return nil
+	}
+	state := proto.Clone(n.original)
+	if err := shield(func() error { return d.end(ctx, tx, state, o) }); err != nil {
+		return err
+	}
+	n.original = state
+	return nil
+}
+
+// move stores the transition and returns the run as it then is, or nil when it
+// is no longer this worker's. A cancel that came meanwhile is seen by the plan,
+// which is run again with the row as it is. A failing store is tried again
+// until it works or the program stops.
+func (e *engine) move(r *record, p plan) *record {
+	n, _ := e.moveIn(context.WithoutCancel(r.ctx), r, p, false)
+	return n
+}
+
+// moveIn is move with a context for the transaction. With once, an error of
+// the plan or of the store is returned.
+func (e *engine) moveIn(ctx context.Context, r *record, p plan, once bool) (*record, error) {
+	for try := 1; ; try++ {
+		n, err := e.commit(ctx, r, p)
+		var end *endError
+		switch {
+		case err == nil:
+			e.moved(r, n)
+			return n, nil
+		case errors.As(err, &end):
+			return e.endLater(r, p, end), nil
+		case errors.Is(err, errLost), errors.Is(err, store.ErrUnknown):
+			again, rerr := e.reload(r)
+			switch {
+			case rerr != nil: // try both again
+			case again == nil:
+				e.s.Log().Info("a saga has been taken over by another instance", "saga", r.saga, "run", r.id)
+				return nil, nil
+			case errors.Is(err, errLost) && again.cancel == r.cancel: // it was given back by a drain
+				return nil, nil
+			case errors.Is(err, errLost):
+				r = again
+				continue
+			case again.differs(r): // the commit had happened
+				return again, nil
+			case once:
+				return nil, err
+			}
+		case once:
+			return nil, err
+		}
+		e.s.Log().Warn("a step of a saga could not be stored; it is tried again", "saga", r.saga, "run", r.id, "step", r.step, "error", err)
+		if !e.pause(min(10*time.Millisecond<<min(try, 9), 5*time.Second)) {
+			return nil, nil
+		}
+	}
+}
+
+// endLater stores the transition without ending the run, since End failed: it
+// is tried again, and at last the run is parked. Parking goes on without it.
+func (e *engine) endLater(r *record, p plan, end *endError) *record {
+	return e.move(r, func(ctx context.Context, tx *store.Tx, r *record) (move, error) {
+		m, err := p(ctx, tx, r)
+		if err != nil {
+			return m, err
+		}
+		n := m.next
+		if m.quiet = n.step == "" || n.over(); !m.quiet { // a cancel came and turned the run round
+			return m, nil
+		}
+		if n.over() { // parked
+			n.holder, n.due, n.waits = "", noTime, ""
+			m.log = append(m.log, Event{Kind: "failed", Step: n.step, Detail: end.Error()})
+			return m, nil
+		}
+		n.attempt, n.err = 1, encodeError(end)
+		if r.step == "" {
+			n.attempt = r.attempt + 1
+		}
+		m.log = append(m.log, Event{Kind: "failed", Detail: end.Error()})
+		if n.attempt >= ThenAttempts {
+			n.park(fault.New(codes.Internal, "SAGA_END_FAILED", "the End function failed %d times", n.attempt).Wrap(end), false)
+			n.holder, n.due = "", noTime
+			return m, nil
+		}
+		n.rest(e.now().Add(backoff(&endStep, n.attempt, end.err)).UnixMicro())
+		return m, nil
+	})
+}
+
+var endStep = step{first: FirstBackoff, ceiling: ThenCeiling}
+
+// moved tells the world of a transition that is on disk.
+func (e *engine) moved(r, n *record) {
+	if n.due.Valid {
+		e.wakeAt(n.due.Int64)
+	}
+	if !n.over() {
+		return
+	}
+	e.meters.ended.WithLabelValues(n.saga, string(n.status)).Inc()
+	if n.status == Parked {
+		e.meters.parked.Inc()
+		e.s.Log().Error("a saga is parked: it needs a person", "saga", n.saga, "run", n.id, "step", n.step,
+			"while", string(n.resumes), "attempts", n.attempt, "error", decodeError(n.err))
+	}
+	e.publish(n.key)
+}
+
+// differs reports whether another move than r was stored.
+func (r *record) differs(o *record) bool {
+	return r.status != o.status || r.step != o.step || r.attempt != o.attempt || r.events != o.events || r.held() != o.held()
+}
+
+// fork returns a copy of the row to make the next one of.
+func (r *record) fork() *record {
+	n := *r
+	return &n
+}
+
+// compensate turns a run round. own says that the step under way is undone too.
+func (r *record) compensate(d *definition, instance string, cause error, own bool) {
+	r.cause, r.status = encodeError(cause), backward
+	r.err = ""
+	if s := d.step(r.step); own && s != nil && s.undoable() {
+		r.back(r.step, instance)
+		return
+	}
+	r.pop(d, instance)
+}
+
+// pop makes the last step done the one to undo; with none left the run ends.
+// A step that the program does not know is not skipped.
+func (r *record) pop(d *definition, instance string) {
+	done := split(r.done)
+	for len(done) > 0 {
+		name := done[len(done)-1]
+		done = done[:len(done)-1]
+		if s := d.step(name); s == nil || s.undoable() {
+			r.done = strings.Join(done, ",")
+			r.back(name, instance)
+			return
+		}
+	}
+	r.done = ""
+	r.back("", instance)
+}
+
+func (r *record) back(name, instance string) {
+	r.step, r.attempt, r.doubt, r.gen, r.err = name, 0, false, 0, ""
+	r.holder, r.due, r.wake, r.waits = instance, noTime, 0, ""
+}
+
+// park stops a run for a person to look at. After a known refusal a resumed
+// step asks under a new key, since the old one would repeat the refusal.
+func (r *record) park(err error, newKey bool) {
+	r.err, r.resumes, r.status = encodeError(err), r.status, Parked
+	if newKey {
+		r.gen++
+	}
+}
+
+// cancelled returns the error of a run that Cancel has reached.
+func (r *record) cancelled() error {
+	if err := decodeError(r.cause); err != nil {
+		return err
+	}
+	return fault.New(codes.Canceled, reasonCancelled, "the run was cancelled")
+}
+
+const reasonCancelled = "RUN_CANCELLED"
+
+// shield turns a panic into an error: the outcome of what f did is unknown.
+func shield(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			stack := strings.Split(string(debug.Stack()), "\n")
+			stack = stack[min(len(stack), 7):] // the frames of the recovery itself
+			err = fault.New(codes.Internal, "PANIC", "a panic").Wrap(fmt.Errorf("panic: %v\n%s", p, strings.Join(slices.Clip(stack), "\n")))
+		}
+	}()
+	return f()
+}

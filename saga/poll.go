@@ -1,0 +1,216 @@
+package saga
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/argosy-go/argosy/store"
+)
+
+// poll is the worker that claims runs: those that are due, and those whose
+// holder is gone. It sleeps until the next one is due, and looks at least every
+// pollEvery, since other instances store runs too.
+func (e *engine) poll(ctx context.Context) error {
+	var searched time.Time
+	for {
+		e.target.Store(math.MaxInt64) // until the next due time is known, every new one wakes us
+		wait, err := e.claimDue(ctx)
+		if err == nil && time.Since(searched) >= lease/3 {
+			searched = time.Now()
+			err = e.claimLost(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("claim sagas: %w", err)
+		}
+		e.target.Store(e.now().Add(wait).UnixMicro())
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-e.wakeup:
+		}
+		timer.Stop()
+	}
+}
+
+// claimDue claims the runs that are due and returns how long until the next is.
+func (e *engine) claimDue(ctx context.Context) (time.Duration, error) {
+	known, args := e.known(1)
+	for {
+		room := e.room()
+		if room <= 0 {
+			return pollEvery, nil
+		}
+		var next sql.NullInt64
+		err := e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
+			return q.QueryRowContext(ctx, "SELECT MIN(due) FROM argosy_saga_runs WHERE due IS NOT NULL AND saga IN ("+known+")", args...).Scan(&next)
+		})
+		if err != nil {
+			return 0, err
+		}
+		now := e.now().UnixMicro()
+		switch {
+		case !next.Valid:
+			return pollEvery, nil
+		case next.Int64 > now:
+			if left := next.Int64 - now; left < pollEvery.Microseconds() {
+				return time.Duration(left)*time.Microsecond + time.Microsecond, nil
+			}
+			return pollEvery, nil
+		}
+		if err := e.claim(ctx, "due <= $3", false, room, now); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// claimLost claims the runs whose holder shows no sign of life, and those of
+// this instance that it has lost track of. What was under way there may have
+// had its effect.
+func (e *engine) claimLost(ctx context.Context) error {
+	room := e.room()
+	if room <= 0 {
+		return nil
+	}
+	now := e.now()
+	const orphaned = "holder <> '' AND holder NOT IN (SELECT holder FROM argosy_saga_holders WHERE until > "
+	var orphans bool
+	var strays []key
+	err := e.db.Read(ctx, func(ctx context.Context, q store.Querier) (err error) {
+		err = q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM argosy_saga_runs WHERE "+orphaned+"$1))", store.At(now)).Scan(&orphans)
+		if err != nil {
+			return err
+		}
+		strays, err = e.strays(ctx, q, now)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if orphans {
+		if err := e.claim(ctx, orphaned+"$3)", true, room, now.UnixMicro()); err != nil {
+			return err
+		}
+	}
+	for _, k := range strays {
+		if err := e.claim(ctx, "holder = $3 AND saga = $4 AND id = $5", true, 1, e.instance, k.saga, k.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strays returns runs that name this instance while it does not know of them:
+// a step ended its goroutine, or the store failed between commit and answer.
+func (e *engine) strays(ctx context.Context, q store.Querier, now time.Time) ([]key, error) {
+	rows, err := q.QueryContext(ctx, "SELECT saga, id FROM argosy_saga_runs WHERE holder = $1 AND updated < $2",
+		e.instance, store.At(now.Add(-lease/3)))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var keys []key
+	for rows.Next() {
+		var k key
+		if err := rows.Scan(&k.saga, &k.id); err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.DeleteFunc(keys, func(k key) bool {
+		_, known := e.mine[k]
+		return known || e.sagas[k.saga] == nil
+	}), rows.Err()
+}
+
+// claim takes up to limit runs that match the condition, whose parameters begin
+// at $3, raises their epoch and queues them.
+func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int, args ...any) error {
+	set := ""
+	if doubt {
+		set = ", doubt = 1"
+	}
+	known, names := e.known(3 + len(args))
+	args = append(append([]any{e.instance, store.At(e.now())}, args...), names...)
+	query := `UPDATE argosy_saga_runs SET holder = $1, updated = $2, epoch = epoch + 1, due = NULL` + set + `
+		WHERE (saga, id) IN (SELECT saga, id FROM argosy_saga_runs WHERE ` + where + ` AND saga IN (` + known + `)
+		ORDER BY due LIMIT ` + fmt.Sprint(min(limit, runsAtOnce)) + `) RETURNING ` + columns
+	var runs []*record
+	err := e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		runs, err = collect(tx.QueryContext(ctx, query, args...))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if doubt && len(runs) > 0 {
+		e.s.Log().Info("took over sagas whose worker is gone", "runs", len(runs))
+	}
+	e.accept(runs...)
+	return nil
+}
+
+// known returns the names of the service's sagas as parameters from $first on:
+// an instance claims only what it knows.
+func (e *engine) known(first int) (string, []any) {
+	marks, args := make([]string, 0, len(e.sagas)), make([]any, 0, len(e.sagas))
+	for name := range e.sagas {
+		marks = append(marks, fmt.Sprintf("$%d", first+len(args)))
+		args = append(args, name)
+	}
+	return strings.Join(marks, ", "), args
+}
+
+// census counts the parked runs, and warns of runs that no definition claims.
+func (e *engine) census(ctx context.Context) error {
+	known, args := e.known(1)
+	return e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
+		_, parked, err := Active(ctx, q)
+		if err != nil {
+			return err
+		}
+		e.meters.parked.Set(float64(parked))
+		var name string
+		err = q.QueryRowContext(ctx, "SELECT saga FROM argosy_saga_runs WHERE status IN ('forward', 'backward') AND saga NOT IN ("+known+") LIMIT 1", args...).Scan(&name)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		e.s.Log().Error("there are runs of a saga that the program does not define: they wait for a program that does", "saga", name)
+		return nil
+	})
+}
+
+// reload reads the row of a run again. It returns nil when the run is no
+// longer this worker's.
+func (e *engine) reload(r *record) (*record, error) {
+	var now *record
+	err := e.db.Read(context.WithoutCancel(r.ctx), func(ctx context.Context, q store.Querier) (err error) {
+		now, err = load(ctx, q, r.key)
+		return err
+	})
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case now.epoch != r.epoch:
+		return nil, nil
+	}
+	now.ctx = r.ctx
+	now.original, err = e.sagas[r.saga].decode(now.state)
+	return now, err
+}

@@ -1,0 +1,251 @@
+package saga
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/internal/mutant"
+	"github.com/argosy-go/argosy/store"
+)
+
+// never is the due time of a run that waits for a signal without a limit.
+const never = math.MaxInt64
+
+// key names a run within the service.
+type key struct{ saga, id string }
+
+// record is a run's row.
+type record struct {
+	key
+	status  State
+	step    string
+	attempt int
+	doubt   bool
+	gen     int
+	done    string
+	state   []byte
+	pivoted bool
+	cancel  bool
+	holder  string
+	epoch   int64
+	due     sql.NullInt64
+	wake    int64
+	waits   string
+	cause   string
+	err     string
+	resumes State
+	events  int64
+	trace   string
+	created int64
+	updated int64
+	ended   int64
+
+	original proto.Message   // the state, decoded; never handed to a step
+	ctx      context.Context // carries the run's trace and identity; ends with the engine
+}
+
+const columns = `saga, id, status, step, attempt, doubt, gen, done, state, pivoted, cancel, holder, epoch,
+	due, wake, waits, cause, error, resumes, events, traceparent, created, updated, ended`
+
+func (r *record) scan(row interface{ Scan(...any) error }) error {
+	return row.Scan(&r.saga, &r.id, &r.status, &r.step, &r.attempt, &r.doubt, &r.gen, &r.done, &r.state, &r.pivoted, &r.cancel,
+		&r.holder, &r.epoch, &r.due, &r.wake, &r.waits, &r.cause, &r.err, &r.resumes, &r.events, &r.trace, &r.created, &r.updated, &r.ended)
+}
+
+const insertRun = `INSERT INTO argosy_saga_runs (` + columns + `)
+	VALUES ($1, $2, $3, $4, 0, 0, 0, '', $5, $6, 0, $7, 1, $8, $9, $10, '', '', '', 0, $11, $12, $12, 0)
+	ON CONFLICT DO NOTHING`
+
+// insert stores a new run and reports whether its id was free.
+func (r *record) insert(ctx context.Context, q store.Querier) (bool, error) {
+	res, err := q.ExecContext(ctx, insertRun, r.saga, r.id, string(r.status), r.step, r.state, flag(r.pivoted), r.holder, r.due,
+		r.wake, r.waits, r.trace, r.created)
+	if err != nil {
+		return false, fmt.Errorf("start saga %s %s: %w", r.saga, r.id, err)
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+const (
+	saveSet = `UPDATE argosy_saga_runs SET status = $1, step = $2, attempt = $3, doubt = $4, gen = $5, done = $6, state = $7,
+	pivoted = $8, holder = $9, due = $10, wake = $11, waits = $12, cause = $13, error = $14, resumes = $15, events = $16,
+	updated = $17, ended = $18 WHERE saga = $19 AND id = $20`
+	saveRun      = saveSet + ` AND epoch = $21 AND cancel = $22`
+	saveUnfenced = saveSet + ` AND $21 > 0 AND cancel = $22`
+)
+
+// errLost says that the run's row is no longer as its worker knew it: another
+// instance has claimed the run, or a cancel has come.
+var errLost = errors.New("the run has changed hands or was cancelled")
+
+// save writes the whole row, if the row still has the epoch and the cancel mark
+// that r knows.
+func (r *record) save(ctx context.Context, q store.Querier) error {
+	query := saveRun
+	if mutant.NoFence {
+		query = saveUnfenced
+	}
+	res, err := q.ExecContext(ctx, query, string(r.status), r.step, r.attempt, flag(r.doubt), r.gen, r.done, r.state,
+		flag(r.pivoted), r.holder, r.due, r.wake, r.waits, r.cause, r.err, string(r.resumes), r.events,
+		r.updated, r.ended, r.saga, r.id, r.epoch, flag(r.cancel))
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return errLost
+}
+
+// load reads a run's row; sql.ErrNoRows when there is none.
+func load(ctx context.Context, q store.Querier, k key) (*record, error) {
+	r := &record{}
+	err := r.scan(q.QueryRowContext(ctx, `SELECT `+columns+` FROM argosy_saga_runs WHERE saga = $1 AND id = $2`, k.saga, k.id))
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// collect reads the rows of a query over columns.
+func collect(rows *sql.Rows, err error) ([]*record, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []*record
+	for rows.Next() {
+		r := &record{}
+		if err := r.scan(rows); err != nil {
+			return nil, err
+		}
+		out = append(out, r)
+	}
+	return out, rows.Err()
+}
+
+// key of the step that is under way, for the calls that it makes.
+func (r *record) stepKey() string {
+	k := r.saga + "/" + r.id + "/" + r.step
+	if r.status == backward {
+		k += "/undo"
+	}
+	if r.gen > 0 {
+		k += fmt.Sprintf("~%d", r.gen)
+	}
+	return k
+}
+
+// enter makes s the step whose intent is stored.
+func (r *record) enter(d *definition, s *step, instance string, state proto.Message, now time.Time) {
+	r.step, r.attempt, r.doubt, r.gen, r.err = "", 0, false, 0, ""
+	r.holder, r.due, r.wake, r.waits = instance, sql.NullInt64{}, 0, ""
+	if s == nil {
+		return
+	}
+	r.step = s.name
+	if r.status != forward {
+		return
+	}
+	r.pivoted = d.index[s.name] >= d.pivot
+	switch s.kind {
+	case kindSleep:
+		r.wait(now.Add(max(s.sleep(state), 0)).UnixMicro())
+	case kindAwait:
+		r.waits = s.name
+		r.wait(never)
+		if s.within > 0 {
+			r.wait(now.Add(s.within).UnixMicro())
+		}
+	}
+}
+
+// wait lets go of the run until the time.
+func (r *record) wait(until int64) {
+	r.wake = until
+	r.rest(until)
+}
+
+// rest lets go of the run until it is due.
+func (r *record) rest(until int64) {
+	r.holder, r.due = "", sql.NullInt64{Int64: until, Valid: true}
+}
+
+// held reports whether the worker goes on with the run at once.
+func (r *record) held() bool { return !r.due.Valid && !r.over() }
+
+// over reports whether the run has ended or is parked.
+func (r *record) over() bool { return r.status != forward && r.status != backward }
+
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func split(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
+}
+
+func add(list, name string) string {
+	if list == "" {
+		return name
+	}
+	return list + "," + name
+}
+
+// stored is an error in a column: what callers may see, and what only
+// operators may.
+type stored struct {
+	Problem fault.Problem `json:"problem"`
+	Text    string        `json:"text,omitempty"`
+}
+
+func encodeError(err error) string {
+	if err == nil {
+		return ""
+	}
+	p := stored{Problem: fault.From(err).Problem(), Text: strings.ToValidUTF8(clip(err.Error(), 2000), "")}
+	b, merr := json.Marshal(p)
+	if merr != nil {
+		return `{}`
+	}
+	return string(b)
+}
+
+// decodeError is the inverse: a fault.Error whose cause is the full text.
+func decodeError(s string) error {
+	if s == "" {
+		return nil
+	}
+	var p stored
+	if err := json.Unmarshal([]byte(s), &p); err != nil {
+		return fmt.Errorf("decode the stored error: %w", err)
+	}
+	e := fault.FromProblem(p.Problem)
+	if p.Text != "" && p.Text != e.Error() {
+		e = e.Wrap(errors.New(p.Text))
+	}
+	return e
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}
