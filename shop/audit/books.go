@@ -33,6 +33,8 @@ type books struct {
 
 type order struct {
 	id        string
+	customer  string
+	key       string
 	state     int
 	total     int64
 	delivered bool
@@ -134,9 +136,9 @@ func (b *books) readStore(ctx context.Context, path, service string, tables func
 }
 
 func (b *books) readOrders(ctx context.Context, q store.Querier) error {
-	err := each(ctx, q, "SELECT id, state, total, delivered FROM orders", func(scan func(...any) error) error {
+	err := each(ctx, q, "SELECT id, customer_id, request_key, state, total, delivered FROM orders", func(scan func(...any) error) error {
 		var o order
-		err := scan(&o.id, &o.state, &o.total, &o.delivered)
+		err := scan(&o.id, &o.customer, &o.key, &o.state, &o.total, &o.delivered)
 		b.orders[o.id] = o
 		return err
 	})

@@ -84,7 +84,15 @@ func (b *books) oneOrderAKey() Check {
 		}
 		byKey[a.Key] = a.Reference
 	}
-	return bad.check("one order for one idempotency key", "%d keys in the load's journals", len(byKey))
+	type caller struct{ customer, key string }
+	made := map[caller]string{}
+	for id, o := range b.orders {
+		if other, ok := made[caller{o.customer, o.key}]; ok {
+			bad.add("key %s made orders %s and %s", o.key, other, id)
+		}
+		made[caller{o.customer, o.key}] = id
+	}
+	return bad.check("one order for one idempotency key", "%d keys, %d of them in the load's journals", len(made), len(byKey))
 }
 
 // bankSide is what the bank's ledger says of one order.

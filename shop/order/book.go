@@ -10,6 +10,7 @@ import (
 
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/rpc"
 	orderpb "github.com/argosy-go/argosy/shop/gen/order/v1"
 	"github.com/argosy-go/argosy/shop/prices"
 	"github.com/argosy-go/argosy/store"
@@ -23,9 +24,9 @@ func (o *orders) insert(ctx context.Context, tx *store.Tx, ord *orderpb.Order, c
 		asOf = store.At(ord.PricesAsOf.AsTime())
 	}
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO orders (id, customer_id, state, currency, total, prices_as_of, version, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $7)`,
-		ord.Id, customer, ord.State, ord.Total.Currency, ord.Total.MinorUnits, asOf, at)
+		INSERT INTO orders (id, customer_id, request_key, state, currency, total, prices_as_of, version, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $8)`,
+		ord.Id, customer, rpc.IdempotencyKey(ctx), ord.State, ord.Total.Currency, ord.Total.MinorUnits, asOf, at)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,10 @@
 CREATE TABLE orders (
     id            TEXT PRIMARY KEY,
     customer_id   TEXT NOT NULL,
+    -- The idempotency key of the request that placed it. Not unique on purpose:
+    -- that one key makes one order is what the framework promises, and the
+    -- audit counts.
+    request_key   TEXT NOT NULL,
     state         BIGINT NOT NULL,
     currency      TEXT NOT NULL,
     total         BIGINT NOT NULL,

@@ -1,0 +1,2 @@
+-- +goose Up
+CREATE TABLE greetings (name TEXT PRIMARY KEY, times BIGINT NOT NULL);

@@ -1,0 +1,34 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+)
+
+// mutantRounds bounds how often a mutant is killed before it counts as not missed.
+const mutantRounds = 25
+
+func TestAMechanismThatIsRemovedIsMissed(t *testing.T) {
+	bin := build(t, "mutant")
+	for _, mutant := range []string{"no-inbox", "sent-before-ack", "saga-after-commit", "reply-outside"} {
+		t.Run(mutant, func(t *testing.T) {
+			dir := t.TempDir()
+			c := newCustomers(t, dir)
+			env := "ARGOSY_MUTANT=" + mutant
+			for round := range mutantRounds {
+				// Even rounds only: bank and carrier live on, what differs is the mutant.
+				crashOnce(t, c, start(t, bin, dir, env), 2*round%8)
+				f := start(t, bin, dir, env)
+				f.signIn("customer@shop.test")
+				c.settle(f)
+				code, r := audit(t, bin, dir, 3*time.Second)
+				f.kill()
+				if code != 0 {
+					t.Logf("the audit exited %d after %d kills:\n%s", code, round+1, r)
+					return
+				}
+			}
+			t.Errorf("%d kills, and nobody missed the mechanism", mutantRounds)
+		})
+	}
+}

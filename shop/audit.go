@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/argosy-go/argosy"
+	"github.com/argosy-go/argosy/shop/audit"
+)
+
+// Exit codes of shop audit.
+const (
+	auditGreen    = 0
+	auditRed      = 1
+	auditNotQuiet = 2
+	auditFailed   = 3
+)
+
+func auditCommand(args []string) int {
+	flags := flag.NewFlagSet("shop audit", flag.ContinueOnError)
+	data := flags.String("data", "", "data `directory` of the fleet (default: where the shop keeps it)")
+	wait := flags.Duration("wait", 0, "how long to wait until the shop is quiet and agrees")
+	output := flags.String("output", "text", "text or json")
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), `shop audit compares the services' stores with the ledgers of the bank and the
+carrier and with the journals of the load, whether the fleet runs or not.
+
+Usage:
+  shop audit [flags]
+
+Examples:
+  shop audit                      of the default data directory, now
+  shop audit --wait 30s           waits until all work has ended
+  shop audit --output json        for programs
+
+Exit codes: 0 everything holds, 1 something does not, 2 work has not ended in
+time, 3 the audit could not be made.
+
+Flags:
+`)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		if err == flag.ErrHelp {
+			return 0
+		}
+		return auditFailed
+	}
+	if flags.NArg() > 0 || *output != "text" && *output != "json" {
+		fmt.Fprintln(os.Stderr, "shop audit: unexpected arguments, or an --output that is neither text nor json; see shop audit --help")
+		return auditFailed
+	}
+	dir := dataDir(*data)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	report, err := audit.Wait(ctx, dir, *wait)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "shop audit: %v\n", err)
+		return auditFailed
+	}
+	if err := show(os.Stdout, report, *output); err != nil {
+		fmt.Fprintf(os.Stderr, "shop audit: %v\n", err)
+		return auditFailed
+	}
+	switch {
+	case !report.Quiet:
+		return auditNotQuiet
+	case !report.OK:
+		return auditRed
+	}
+	return auditGreen
+}
+
+// dataDir returns the directory that was given, the variable's, or the default.
+func dataDir(given string) string {
+	if given != "" {
+		return given
+	}
+	if dir := os.Getenv("ARGOSY_DATA"); dir != "" {
+		return dir
+	}
+	return argosy.DataDir("shop", os.LookupEnv)
+}
+
+func show(w *os.File, r audit.Report, output string) error {
+	if output == "json" {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	return table(w, r, term.IsTerminal(int(w.Fd())) && os.Getenv("NO_COLOR") == "")
+}
+
+// table prints a line a check; colour is for terminals.
+func table(w io.Writer, r audit.Report, colour bool) error {
+	paint := func(code, text string) string {
+		if !colour {
+			return text
+		}
+		return "\x1b[" + code + "m" + text + "\x1b[0m"
+	}
+	for _, c := range r.Checks {
+		mark := paint("32", "ok  ")
+		if !c.OK {
+			mark = paint("31;1", "FAIL")
+		}
+		if _, err := fmt.Fprintf(w, "%s  %s: %s\n", mark, c.Name, c.Detail); err != nil {
+			return err
+		}
+	}
+	last := paint("32;1", "everything holds")
+	switch {
+	case !r.Quiet:
+		last = paint("33;1", "work has not ended: ") + r.Waiting
+	case !r.OK:
+		last = paint("31;1", "something does not hold")
+	}
+	_, err := fmt.Fprintf(w, "%s (%s)\n", last, time.Now().Format(time.TimeOnly))
+	return err
+}
