@@ -148,7 +148,9 @@ func start(t testing.TB, c config) *app {
 	if c.broker == nil {
 		c.broker = newFake(c.changed)
 	}
-	c.options.Now = c.now
+	if c.now != nil {
+		c.options.Now = c.now
+	}
 	s := service.New(c.name, c.options)
 	a := &app{t: t, setup: s, db: s.DB(tables), changed: c.changed}
 	c.declare(s)

@@ -221,23 +221,21 @@ func (w *relayWorker) publish(ctx context.Context, rows []outgoing) ([]outgoing,
 	defer cancel()
 	errs := w.setup.Broker().Publish(ctx, messages)
 	acked := make([]outgoing, 0, len(rows))
+	stuck := map[lane]bool{}
 	var away error
 	for i, o := range rows {
-		var err error
-		if errs != nil {
-			err = errs[i]
-		}
 		l := lane{o.topic, o.partition}
-		if err == nil {
-			if j := w.lanes[l]; j != nil && !j.until.After(w.setup.Now()) {
-				delete(w.lanes, l)
-			}
+		if errs == nil || errs[i] == nil {
 			w.metrics.published.WithLabelValues(o.topic).Inc()
 			acked = append(acked, o)
 			continue
 		}
 		w.metrics.failures.Inc()
-		switch {
+		if stuck[l] {
+			continue // it waits for the first of its lane that failed
+		}
+		stuck[l] = true
+		switch err := errs[i]; {
 		case errors.Is(err, broker.ErrTooLarge):
 			if err := w.reject(ctx, o, err); err != nil {
 				return acked, err
@@ -246,6 +244,11 @@ func (w *relayWorker) publish(ctx context.Context, rows []outgoing) ([]outgoing,
 			away = err
 		default:
 			w.block(l, err)
+		}
+	}
+	for _, o := range acked {
+		if l := (lane{o.topic, o.partition}); !stuck[l] {
+			delete(w.lanes, l)
 		}
 	}
 	return acked, away
@@ -260,10 +263,8 @@ func (w *relayWorker) block(l lane, err error) {
 		w.lanes[l] = j
 		w.setup.Log().Warn("the broker refuses an event: its partition waits", "topic", l.topic, "partition", l.partition, "error", err)
 	}
-	if !j.until.After(now) { // the first refusal of this batch
-		j.failures++
-		j.until = now.Add(backoff{relayLeast, relayMost}.after(j.failures))
-	}
+	j.failures++
+	j.until = now.Add(backoff{relayLeast, relayMost}.after(j.failures))
 }
 
 // reject moves an event that the broker will never take to the dead letters,
