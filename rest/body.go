@@ -135,8 +135,12 @@ func decodeJSON(data []byte, m proto.Message, prefix string, allowUnknown bool) 
 	}
 	what, line, column := explain(err)
 	field := prefix
-	if line > 0 {
-		if below := locate(data, offsetOf(data, line, column)); prefix == "" {
+	if line > 0 || what == cutOff {
+		at := len(data)
+		if line > 0 {
+			at = offsetOf(data, line, column)
+		}
+		if below := locate(data, at); prefix == "" {
 			field = below
 		} else if below != "" && below[0] != '[' {
 			field += "." + below
@@ -149,6 +153,9 @@ func decodeJSON(data []byte, m proto.Message, prefix string, allowUnknown bool) 
 	}
 	return fault.Invalid(field, "%s", what).Wrap(err)
 }
+
+// cutOff is said of JSON that ends too early; protojson does not say where.
+const cutOff = "is cut off"
 
 // reasons says in our words what protojson says in words that it changes on
 // purpose and that may repeat a secret value. The first match counts.
@@ -180,7 +187,7 @@ var reasons = []struct{ in, out string }{
 	{"FieldMask", "is not a field mask"},
 	{"unable to resolve", "has a type that is not known"},
 	{"required field", "lacks a required field"},
-	{"unexpected EOF", "is cut off"},
+	{"unexpected EOF", cutOff},
 }
 
 // explain turns an error of protojson into words for the caller and a position,
