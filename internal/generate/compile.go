@@ -64,6 +64,10 @@ func compile(ctx context.Context, sources []source) (*descriptorpb.FileDescripto
 		),
 	}
 	files, err := compiler.Compile(ctx, names...)
+	var unreported reporter.ErrorWithPos // a missing import comes back alone
+	if len(problems) == 0 && errors.As(err, &unreported) {
+		report(unreported)
+	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}

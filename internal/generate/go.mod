@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/argosy-go/argosy => ../..
 
 require (
+	github.com/argosy-go/argosy v0.0.0-00010101000000-000000000000
 	github.com/bufbuild/protocompile v0.14.1
 	golang.org/x/sync v0.24.0
 	google.golang.org/genproto/googleapis/api v0.0.0-20261026165753-2ffab32bce7e
