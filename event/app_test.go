@@ -136,6 +136,16 @@ func (c config) Open(ctx context.Context, o store.OpenOptions) (store.Engine, er
 // start starts a service; the test's end stops it.
 func start(t testing.TB, c config) *app {
 	t.Helper()
+	a, err := tryStart(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// tryStart starts a service whose start may fail; stop it in any case.
+func tryStart(t testing.TB, c config) (*app, error) {
+	t.Helper()
 	if c.name == "" {
 		c.name = "shop"
 	}
@@ -164,7 +174,7 @@ func start(t testing.TB, c config) *app {
 	t.Cleanup(a.stop)
 	for _, h := range s.StartHooks() {
 		if err := h.Run(t.Context()); err != nil {
-			t.Fatalf("%s: %v", h.Name, err)
+			return a, fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
 	for stage := range a.stages {
@@ -176,7 +186,7 @@ func start(t testing.TB, c config) *app {
 			}
 		}
 	}
-	return a
+	return a, nil
 }
 
 // work runs a worker again when it fails, as a program does.
@@ -194,6 +204,17 @@ func (a *app) work(ctx context.Context, w service.Worker) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// kill ends the service at once: nothing is drained.
+func (a *app) kill() {
+	a.dead.Store(true)
+	for _, cancel := range a.stages {
+		if cancel != nil {
+			cancel()
+		}
+	}
+	a.stop()
 }
 
 // stop drains the service. Stopping it again does nothing.
