@@ -11,7 +11,8 @@
 //	           from the descriptors linked into this program, so nothing is
 //	           vendored and no registry is asked
 //	generate   protoc-gen-go and protoc-gen-go-grpc, as plugins, at the
-//	           versions of this module's go.mod
+//	           versions of this module's go.mod; for the tests of package rest
+//	           also protoc-gen-grpc-gateway, whose result they compare with
 //	document   OpenAPI, from the same descriptors, comments included
 //	compare    with the tree: what is new or changed is written, generated
 //	           code whose contract is gone is removed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
@@ -13,29 +14,37 @@ import (
 	"google.golang.org/protobuf/types/pluginpb"
 )
 
-// plugins are the tools of this module's go.mod that write Go.
-var plugins = []string{"protoc-gen-go", "protoc-gen-go-grpc"}
+// plugin is a tool of this module's go.mod that writes Go.
+type plugin struct {
+	name string
+	from string // the folder of the contracts that it is for; empty: all
+}
+
+// plugins are what is run. The tests of package rest compare it with a
+// grpc-gateway.
+var plugins = []plugin{
+	{name: "protoc-gen-go"},
+	{name: "protoc-gen-go-grpc"},
+	{name: "protoc-gen-grpc-gateway", from: "rest/internal/testpb/"},
+}
 
 // runPlugins returns what the plugins make of the contracts, by path from the
 // root of the repository.
 func runPlugins(ctx context.Context, root string, sources []source, set *descriptorpb.FileDescriptorSet) (map[string][]byte, error) {
-	request := &pluginpb.CodeGeneratorRequest{
-		Parameter: proto.String("module=" + module),
-		ProtoFile: set.File,
-	}
-	for _, s := range sources {
-		request.FileToGenerate = append(request.FileToGenerate, s.name)
-	}
-	input, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
-	if err != nil {
-		return nil, err
-	}
 	responses := make([]*pluginpb.CodeGeneratorResponse, len(plugins))
 	g, ctx := errgroup.WithContext(ctx)
-	for i, name := range plugins {
-		g.Go(func() error {
-			r, err := runPlugin(ctx, root, name, input)
-			responses[i] = r
+	for i, p := range plugins {
+		request := &pluginpb.CodeGeneratorRequest{Parameter: proto.String("module=" + module), ProtoFile: set.File}
+		for _, s := range sources {
+			if strings.HasPrefix(s.path, p.from) {
+				request.FileToGenerate = append(request.FileToGenerate, s.name)
+			}
+		}
+		if len(request.FileToGenerate) == 0 {
+			continue
+		}
+		g.Go(func() (err error) {
+			responses[i], err = runPlugin(ctx, root, p.name, request)
 			return err
 		})
 	}
@@ -44,9 +53,9 @@ func runPlugins(ctx context.Context, root string, sources []source, set *descrip
 	}
 	out := map[string][]byte{}
 	for i, r := range responses {
-		for _, f := range r.File {
+		for _, f := range r.GetFile() {
 			if _, ok := out[f.GetName()]; ok {
-				return nil, fmt.Errorf("%s: %s is written twice", plugins[i], f.GetName())
+				return nil, fmt.Errorf("%s: %s is written twice", plugins[i].name, f.GetName())
 			}
 			out[f.GetName()] = []byte(f.GetContent())
 		}
@@ -54,7 +63,11 @@ func runPlugins(ctx context.Context, root string, sources []source, set *descrip
 	return out, nil
 }
 
-func runPlugin(ctx context.Context, root, name string, input []byte) (*pluginpb.CodeGeneratorResponse, error) {
+func runPlugin(ctx context.Context, root, name string, request *pluginpb.CodeGeneratorRequest) (*pluginpb.CodeGeneratorResponse, error) {
+	input, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, "go", "tool", name)
 	cmd.Dir = filepath.Join(root, "internal", "generate")

@@ -36,7 +36,8 @@ func compare(root string, want map[string][]byte) ([]change, error) {
 		}
 	}
 	err := walk(root, func(path string) error {
-		if _, ok := want[path]; !ok && strings.HasSuffix(path, ".pb.go") {
+		generated := strings.HasSuffix(path, ".pb.go") || strings.HasSuffix(path, ".pb.gw.go")
+		if _, ok := want[path]; !ok && generated {
 			changes = append(changes, change{path, nil, "remove"})
 		}
 		return nil
