@@ -27,6 +27,16 @@ var (
 	ErrRevoked = fault.New(codes.Aborted, "TRANSACTION_REVOKED", "the transaction was idle for too long and was revoked: do slow work before or after it").Refused()
 	// ErrClosed: the store has been closed. Nothing was written.
 	ErrClosed = fault.New(codes.Unavailable, "STORE_CLOSED", "the store is closed").Refused()
+	// ErrStopped: an earlier write failed in a way that leaves the disk in
+	// doubt, so the store takes no further writes until it is opened again.
+	// Reads go on. Nothing was written.
+	ErrStopped = fault.New(codes.Unavailable, "STORE_STOPPED", "the store takes no writes after a failure of its disk: restart the service").Refused()
+	// ErrFull: there is no space for the write. Nothing was written; it can be
+	// tried again once there is space.
+	ErrFull = fault.New(codes.Unavailable, "STORE_FULL", "the store has no space left").Refused()
+	// ErrRowsOpen: a statement was run, or the function ended, before the rows
+	// of a query were closed. Read them to the end or close them first.
+	ErrRowsOpen = fault.New(codes.Internal, "ROWS_OPEN", "the rows of a query are still open: close them before the next statement and before the end of the transaction")
 	// ErrForbidden: the statement is one that a transaction may not run.
 	ErrForbidden = fault.New(codes.Internal, "STATEMENT_FORBIDDEN", "the statement is not allowed in a transaction")
 )
