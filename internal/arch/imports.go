@@ -49,7 +49,7 @@ func (l *layers) objection(f *file, room, path string) string {
 		}
 		return ""
 	}
-	return l.objectionThird(room, path)
+	return l.objectionThird(f.pkg, room, path)
 }
 
 // objectionWithin judges an import of the module itself.
@@ -76,7 +76,7 @@ func (l *layers) objectionWithin(f *file, room, target string) string {
 
 // objectionThird judges an import of another module: the longest rule that
 // matches it holds.
-func (l *layers) objectionThird(room, path string) string {
+func (l *layers) objectionThird(pkg, room, path string) string {
 	var rule *third
 	for i, t := range l.thirds {
 		if under(path, t.prefix+"/...") && (rule == nil || len(t.prefix) > len(rule.prefix)) {
@@ -86,7 +86,7 @@ func (l *layers) objectionThird(room, path string) string {
 	switch {
 	case rule == nil:
 		return `no line "third ... in ..." of layers.txt names it`
-	case !underAny(room, rule.rooms) && !slices.Contains(rule.rooms, room):
+	case !underAny(pkg, rule.rooms) && !underAny(room, rule.rooms) && !slices.Contains(rule.rooms, room):
 		return fmt.Sprintf("only %s may import %s", strings.Join(rule.rooms, ", "), rule.prefix)
 	}
 	return ""
