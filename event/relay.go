@@ -137,7 +137,14 @@ func (w *relayWorker) pass(ctx context.Context) error {
 			return w.measure(ctx)
 		}
 		if mutant.SentBeforeAck {
-			acked = append(acked, rows...)
+			if err := w.forget(ctx, append(acked, rows...)); err != nil {
+				return err
+			}
+			if _, err := w.publish(ctx, rows); err != nil {
+				return err
+			}
+			acked = nil
+			continue
 		}
 		done := acked
 		var g errgroup.Group
