@@ -1,0 +1,13 @@
+package web
+
+import "github.com/argosy-go/argosy"
+
+// Service serves the page on the HTTP edge. It has no data and calls nobody:
+// the page asks the API.
+var Service = argosy.Service{Name: "web", Setup: func(s *argosy.Setup) error {
+	page := Handler()
+	for _, pattern := range []string{"/{$}", "/app.css", "/app.js", "/favicon.svg"} {
+		s.Handle(pattern, page)
+	}
+	return nil
+}}
