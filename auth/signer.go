@@ -94,8 +94,13 @@ func (s *Signer) Sign(p Principal, ttl time.Duration) (token string, expires tim
 		Roles: p.Roles, Service: p.Service,
 	})
 	t.Header["typ"], t.Header["kid"] = tokenType, s.keyID
-	token, err = t.SignedString(s.o.Key)
-	return token, expires, err
+	if token, err = t.SignedString(s.o.Key); err != nil {
+		return "", time.Time{}, fmt.Errorf("auth: sign a token: %w", err)
+	}
+	if len(token) > maxToken {
+		return "", time.Time{}, fmt.Errorf("auth: a token of %d bytes would be refused, the limit is %d: too many roles", len(token), maxToken)
+	}
+	return token, expires, nil
 }
 
 // Keys returns the public keys that verify the tokens.

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -102,6 +103,7 @@ func TestNobodyGetsATokenThatSaysTooMuch(t *testing.T) {
 		"nobody":                           {Principal{}, time.Hour},
 		"a person who claims to be served": {Principal{Subject: "u", Roles: []string{RoleService}}, time.Hour},
 		"no time at all":                   {Principal{Subject: "u"}, 0},
+		"somebody with endless roles":      {Principal{Subject: "u", Roles: slices.Repeat([]string{"role"}, 1000)}, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if token, _, err := s.Sign(c.p, c.ttl); err == nil {

@@ -1,9 +1,7 @@
 package telemetry
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,8 +11,6 @@ import (
 
 	"github.com/lmittmann/tint"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 )
 
 // newHandler returns the handler that writes to out as the settings say.
@@ -28,10 +24,10 @@ func newHandler(out io.Writer, s Settings) (slog.Handler, error) {
 	terminal := isTerminal(out)
 	switch format := s.Format; {
 	case format == "json", (format == "" || format == "auto") && !terminal:
-		return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: messageAsJSON}), nil
+		return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), nil
 	case format == "console", format == "" || format == "auto":
 		return tint.NewHandler(out, &tint.Options{
-			Level: level, TimeFormat: "15:04:05.000", NoColor: s.NoColor || !terminal, ReplaceAttr: messageAsText,
+			Level: level, TimeFormat: "15:04:05.000", NoColor: s.NoColor || !terminal,
 		}), nil
 	}
 	return nil, fmt.Errorf("%w: log format %q: use json, console or auto", errSettings, s.Format)
@@ -44,34 +40,6 @@ func isTerminal(out io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// messageAsJSON makes a protobuf message a JSON object, sensitive fields blanked.
-func messageAsJSON(_ []string, a slog.Attr) slog.Attr {
-	if m, ok := a.Value.Any().(proto.Message); ok {
-		a.Value = slog.AnyValue(json.RawMessage(logged(m)))
-	}
-	return a
-}
-
-// messageAsText makes a protobuf message a string, sensitive fields blanked.
-func messageAsText(_ []string, a slog.Attr) slog.Attr {
-	if m, ok := a.Value.Any().(proto.Message); ok {
-		a.Value = slog.StringValue(string(logged(m)))
-	}
-	return a
-}
-
-func logged(m proto.Message) []byte {
-	text, err := protojson.Marshal(Redact(m))
-	if err != nil {
-		return []byte(`"(message that has no JSON)"`)
-	}
-	var b bytes.Buffer // protojson spaces its output at random
-	if json.Compact(&b, text) != nil {
-		return text
-	}
-	return b.Bytes()
 }
 
 // lateHandler sends records to what its Telemetry's root is at the time, with
@@ -118,6 +86,7 @@ func (h *lateHandler) Enabled(ctx context.Context, l slog.Level) bool {
 
 // Handle implements [slog.Handler].
 func (h *lateHandler) Handle(ctx context.Context, r slog.Record) error {
+	r = withoutSecrets(r)
 	sc := trace.SpanContextFromContext(ctx)
 	if !sc.IsValid() {
 		return h.bind().Handle(ctx, r)
@@ -136,6 +105,7 @@ func (h *lateHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	if len(attrs) == 0 {
 		return h
 	}
+	attrs = blankAll(attrs)
 	group := h.group
 	if group == len(h.with) {
 		group++

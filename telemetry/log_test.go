@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/slogtest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -73,6 +75,20 @@ func TestJSONLogs(t *testing.T) {
 			func(l *slog.Logger) { l.With("request", &testpb.Secret{Password: "hunter2"}).Info("in") },
 			`{"level":"INFO","msg":"in","service":"order","request":{"password":"[redacted]"}}`,
 		},
+		"a message that is computed when it is logged": {
+			func(l *slog.Logger) { l.Info("in", "request", later{&testpb.Secret{Password: "hunter2"}}) },
+			`{"level":"INFO","msg":"in","service":"order","request":{"password":"[redacted]"}}`,
+		},
+		"a message in a group of the line": {
+			func(l *slog.Logger) {
+				l.Info("in", slog.Group("g", "n", 1, "request", &testpb.Secret{Password: "hunter2"}))
+			},
+			`{"level":"INFO","msg":"in","service":"order","g":{"n":1,"request":{"password":"[redacted]"}}}`,
+		},
+		"no message at all": {
+			func(l *slog.Logger) { l.Info("in", "request", (*testpb.Secret)(nil)) },
+			`{"level":"INFO","msg":"in","service":"order","request":{}}`,
+		},
 		"an error": {
 			func(l *slog.Logger) { l.Error("failed", "err", errors.New("disk full")) },
 			`{"level":"ERROR","msg":"failed","service":"order","err":"disk full"}`,
@@ -86,6 +102,26 @@ func TestJSONLogs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// later is a value that is computed when it is logged.
+type later struct{ v any }
+
+func (l later) LogValue() slog.Value { return slog.AnyValue(l.v) }
+
+func TestOurLoggerIsAsGoodAsSlogs(t *testing.T) {
+	var out *bytes.Buffer
+	slogtest.Run(t, func(t *testing.T) slog.Handler {
+		var tel *Telemetry
+		tel, out = configured(t, Settings{Format: "json"})
+		return &lateHandler{t: tel}
+	}, func(t *testing.T) map[string]any {
+		line := map[string]any{}
+		if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+			t.Fatal(err)
+		}
+		return line
+	})
 }
 
 func TestConsoleLogsAreForPeople(t *testing.T) {
