@@ -1,0 +1,56 @@
+package rpc
+
+import "context"
+
+// Metadata names of Argosy, beside the standard "authorization" and "traceparent".
+const (
+	// KeyHeader carries the idempotency key; on HTTP it is the header Idempotency-Key.
+	KeyHeader = "idempotency-key"
+	// CallerHeader names the calling service, for logs. It proves nothing.
+	CallerHeader = "argosy-caller"
+)
+
+type (
+	incomingKey struct{}
+	outgoingKey struct{}
+)
+
+// incoming is what the server chain knows of the call that is being served.
+type incoming struct{ method, key string }
+
+// WithIncoming returns a context as a handler of the method ("/pkg.Svc/M") gets
+// it for a call with that idempotency key. The server chain makes it; it is
+// exported for tests and for mechanisms that call handlers themselves.
+func WithIncoming(ctx context.Context, method, key string) context.Context {
+	return context.WithValue(ctx, incomingKey{}, &incoming{method, key})
+}
+
+// IdempotencyKey returns the key of the call that is being served, "" when it
+// brought none or no call is being served.
+func IdempotencyKey(ctx context.Context) string {
+	if in, ok := ctx.Value(incomingKey{}).(*incoming); ok {
+		return in.key
+	}
+	return ""
+}
+
+// MethodName returns the full method ("/pkg.Svc/M") that is being served, ""
+// when none is.
+func MethodName(ctx context.Context) string {
+	if in, ok := ctx.Value(incomingKey{}).(*incoming); ok {
+		return in.method
+	}
+	return ""
+}
+
+// WithIdempotencyKey returns a context whose next call carries the key. Each
+// further call needs its own: see package idempotency.
+func WithIdempotencyKey(ctx context.Context, key string) context.Context {
+	return context.WithValue(ctx, outgoingKey{}, key)
+}
+
+// OutgoingIdempotencyKey returns the key that the next call carries, or "".
+func OutgoingIdempotencyKey(ctx context.Context) string {
+	key, _ := ctx.Value(outgoingKey{}).(string)
+	return key
+}
