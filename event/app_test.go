@@ -45,10 +45,13 @@ func (s *signal) notify() {
 	s.ch = nil
 }
 
-// await waits until cond holds; it looks at every change.
+// await waits until cond holds; it looks at every change, and now and then for
+// what changes without a commit.
 func (s *signal) await(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	late := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		ch := s.channel()
 		if cond() {
@@ -56,6 +59,7 @@ func (s *signal) await(t testing.TB, what string, cond func() bool) {
 		}
 		select {
 		case <-ch:
+		case <-tick.C:
 		case <-late:
 			t.Fatalf("waited %v in vain: %s", patience, what)
 		}

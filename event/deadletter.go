@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/argosy-go/argosy/broker"
@@ -130,29 +129,4 @@ func contentID(m broker.Message) string {
 	}
 	h.Write(m.Body)
 	return "sha256-" + hex.EncodeToString(h.Sum(nil))
-}
-
-// Backlog counts what a service has not done yet: events that wait for the
-// broker, events that wait for another attempt or behind one, and dead letters.
-// A database without the tables has no backlog.
-func Backlog(ctx context.Context, q store.Querier) (outbox, pending, dead int, err error) {
-	for _, c := range []struct {
-		table string
-		n     *int
-	}{{"argosy_outbox", &outbox}, {"argosy_inbox_pending", &pending}, {"argosy_dead_letters", &dead}} {
-		err := q.QueryRowContext(ctx, "SELECT COUNT(*) FROM "+c.table).Scan(c.n)
-		if err != nil && missingTable(err) {
-			return 0, 0, 0, nil // they are made together
-		}
-		if err != nil {
-			return 0, 0, 0, fmt.Errorf("count %s: %w", c.table, err)
-		}
-	}
-	return outbox, pending, dead, nil
-}
-
-// missingTable recognises the errors of SQLite and Postgres.
-func missingTable(err error) bool {
-	text := err.Error()
-	return strings.Contains(text, "no such table") || strings.Contains(text, "42P01")
 }

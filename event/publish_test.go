@@ -213,17 +213,21 @@ func TestAFullOutboxRefusesEvents(t *testing.T) {
 			event.SetOutboxLimit(c, 3)
 		}
 	}})
-	p.publish(a, "a", 1, 2, 3)
-	err := a.db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-		p.Publish(tx, &eventpb.Placed{OrderId: "a"})
-		return nil
-	})
+	publish := func() error {
+		return a.db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			p.Publish(tx, &eventpb.Placed{OrderId: "a"})
+			return nil
+		})
+	}
+	var err error
+	for n := 0; n <= 3 && err == nil; n++ {
+		err = publish()
+	}
 	if !errors.Is(err, event.ErrOutboxFull) || fault.From(err).RetryAfter == 0 || !fault.From(err).NotDone {
-		t.Fatalf("got %v", err)
+		t.Fatalf("with 3 events in an outbox of 3, publishing gave %v", err)
 	}
 	b.change(func() { b.away = false })
-	a.await("the outbox is empty", func() bool { outbox, _, _ := a.backlog(); return outbox == 0 })
-	p.publish(a, "a", 4)
+	a.await("there is room again", func() bool { return publish() == nil })
 }
 
 func TestDrainHandsOverWhatIsLeft(t *testing.T) {
