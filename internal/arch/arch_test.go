@@ -28,18 +28,23 @@ func report(t *testing.T, bad []string) {
 	}
 }
 
+func house(t *testing.T) *layers {
+	t.Helper()
+	text, err := os.ReadFile("layers.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return layersOf(t, string(text))
+}
+
 func TestEveryPackageKeepsToItsLayer(t *testing.T) {
-	text, err := os.Open("layers.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer text.Close()
-	l, err := readLayers(text)
-	if err != nil {
-		t.Fatal(err)
-	}
 	tr, _ := repository(t)
-	report(t, checkImports(tr, l))
+	report(t, checkImports(tr, house(t)))
+}
+
+func TestNothingGlobalIsUsed(t *testing.T) {
+	tr, _ := repository(t)
+	report(t, checkCalls(tr, house(t)))
 }
 
 func TestEveryFileHasManners(t *testing.T) {

@@ -5,12 +5,16 @@ import (
 	"go/ast"
 	"go/token"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // maxLines is how long a file is without a word.
 const maxLines = 600
+
+// maxFunction is how many lines a function has between its braces.
+const maxFunction = 60
 
 // longFile begins the comment that gives the reason for a long file.
 const longFile = "// Long file: "
@@ -52,11 +56,25 @@ func checkManners(t *tree) []string {
 		if f.lines > maxLines && !hasReason(f) {
 			complain(f.syntax.Name, "%d lines: split the file, or begin it with a comment %q and why", f.lines, longFile)
 		}
+		checkComments(f, complain)
 		if !f.test {
-			checkDeclarations(f, complain)
+			checkDeclarations(t, f, complain)
 		}
 	}
 	return bad
+}
+
+// promises are words that say that something is still to be done.
+var promises = regexp.MustCompile(`\b(TODO|FIXME|XXX|HACK)\b`)
+
+func checkComments(f *file, complain func(ast.Node, string, ...any)) {
+	for _, g := range f.syntax.Comments {
+		for _, c := range g.List {
+			if word := promises.FindString(c.Text); word != "" {
+				complain(c, "%s: do it, or write an issue", word)
+			}
+		}
+	}
 }
 
 // hasReason reports whether a file says, before its first declaration, why it is long.
@@ -74,12 +92,15 @@ func hasReason(f *file) bool {
 	return false
 }
 
-func checkDeclarations(f *file, complain func(ast.Node, string, ...any)) {
+func checkDeclarations(t *tree, f *file, complain func(ast.Node, string, ...any)) {
 	for _, d := range f.syntax.Decls {
 		switch d := d.(type) {
 		case *ast.FuncDecl:
 			if d.Recv == nil && d.Name.Name == "init" {
 				complain(d, "an init function runs on import: pass values instead")
+			}
+			if n := t.bodyLines(d); n > maxFunction {
+				complain(d, "%s has %d lines: split it, %d is the limit", d.Name.Name, n, maxFunction)
 			}
 			if d.Doc == nil && d.Name.IsExported() && ast.IsExported(receiver(d)) {
 				complain(d, "%s has no doc comment", d.Name.Name)

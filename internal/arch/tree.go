@@ -97,3 +97,11 @@ func (t *tree) parse(p string, text []byte) (*file, error) {
 }
 
 func (t *tree) line(n ast.Node) int { return t.fset.Position(n.Pos()).Line }
+
+// bodyLines returns how many lines a function has between its braces.
+func (t *tree) bodyLines(d *ast.FuncDecl) int {
+	if d.Body == nil {
+		return 0
+	}
+	return max(0, t.fset.Position(d.Body.Rbrace).Line-t.fset.Position(d.Body.Lbrace).Line-1)
+}
