@@ -161,13 +161,12 @@ func (g *generator) request(op *operation, m protoreflect.MethodDescriptor, rule
 	}
 	switch rule.Body {
 	case "*":
-		op.RequestBody = &requestBody{Required: true}
-		body := g.schemas.message(m.Input())
-		if len(bound) > 0 {
-			body = g.schemas.object(m.Input(), func(f protoreflect.FieldDescriptor) bool { return bound[string(f.Name())] })
-			op.RequestBody.Required = body.Properties != nil
+		if len(bound) == 0 {
+			op.RequestBody = &requestBody{Required: true, Content: map[string]mediaType{jsonType: {g.schemas.message(m.Input())}}}
+			return nil
 		}
-		op.RequestBody.Content = map[string]mediaType{jsonType: {body}}
+		body := g.schemas.object(m.Input(), func(f protoreflect.FieldDescriptor) bool { return bound[string(f.Name())] })
+		op.RequestBody = &requestBody{Required: body.Properties != nil, Content: map[string]mediaType{jsonType: {body}}}
 		return nil
 	case "":
 	default:
@@ -397,7 +396,7 @@ func (g *generator) describe(p *parameter, md protoreflect.MessageDescriptor, t 
 		p.Description = fmt.Sprintf("A part of %s.", strings.Join(names, "."))
 		return nil
 	}
-	p.Name = strings.Join(names, ".")
+	p.Name = strings.Join(names, "_") // a dot is not taken by every tool
 	p.Description = comment(f)
 	if f.Message() == nil || isSingle(f.Message()) {
 		p.Schema = g.schemas.value(f)
