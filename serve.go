@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -44,7 +45,7 @@ func (f *Fleet) serve(context.Context) error {
 func (f *Fleet) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: f.tel.StdLogger("http"),
+		ErrorLog: slog.NewLogLogger(f.tel.Logger("http").Handler(), slog.LevelDebug),
 	}
 }
 
@@ -68,7 +69,8 @@ func (f *Fleet) edge() (http.Handler, error) {
 	}
 	for _, s := range f.services {
 		for _, h := range s.Handlers() {
-			if err := mount(mux, h.Pattern, f.server.HTTP(s.Name(), h.Handler)); err != nil {
+			m := &mounted{pattern: h.Pattern, handler: h.Handler, log: s.Log(), tracer: f.tel.TracerOf(s.Name()), maxBody: f.set.MaxBody}
+			if err := mount(mux, h.Pattern, m); err != nil {
 				return nil, fmt.Errorf("service %s: %w", s.Name(), err)
 			}
 		}
@@ -123,10 +125,7 @@ func (f *Fleet) mountOpenAPI(mux *http.ServeMux) error {
 	if err != nil {
 		return fmt.Errorf("OpenAPI documents: %w", err)
 	}
-	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(doc) // the client may be gone; nobody is left to tell
-	})
+	mux.Handle("GET /openapi.json", openapi.Document(doc))
 	mux.Handle("GET /docs", openapi.Docs(f.program.Name))
 	return nil
 }

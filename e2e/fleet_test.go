@@ -20,10 +20,10 @@ import (
 const password = "correct-horse-battery"
 
 // build builds the shop once for all tests, with build tags if any.
-var build = func() func(t *testing.T, tags string) string {
+var build = func() func(t testing.TB, tags string) string {
 	var mu sync.Mutex
 	built := map[string]string{}
-	return func(t *testing.T, tags string) string {
+	return func(t testing.TB, tags string) string {
 		t.Helper()
 		mu.Lock()
 		defer mu.Unlock()
@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 
 // fleet is a running shop.
 type fleet struct {
-	t       *testing.T
+	t       testing.TB
 	bin     string
 	dir     string
 	env     []string
@@ -73,7 +73,7 @@ type fleet struct {
 }
 
 // start starts a shop in dir and waits until it is ready.
-func start(t *testing.T, bin, dir string, env ...string) *fleet {
+func start(t testing.TB, bin, dir string, env ...string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, bin: bin, dir: dir, env: env, out: &bytes.Buffer{}, exited: make(chan struct{})}
 	addrFile := filepath.Join(t.TempDir(), "addrs.json")
@@ -278,7 +278,7 @@ func (r report) String() string {
 }
 
 // audit runs shop audit and returns its exit code and report.
-func audit(t *testing.T, bin, dir string, wait time.Duration) (int, report) {
+func audit(t testing.TB, bin, dir string, wait time.Duration) (int, report) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait+30*time.Second)
 	defer cancel()
