@@ -67,7 +67,7 @@ const insertRun = `INSERT INTO argosy_saga_runs (` + columns + `)
 
 // insert stores a new run and reports whether its id was free.
 func (r *record) insert(ctx context.Context, q store.Querier) (bool, error) {
-	res, err := q.ExecContext(ctx, insertRun, r.saga, r.id, string(r.status), r.step, r.state, flag(r.pivoted), r.holder, r.due,
+	res, err := q.ExecContext(ctx, insertRun, r.saga, r.id, string(r.status), r.step, blob(r.state), flag(r.pivoted), r.holder, r.due,
 		r.wake, r.waits, r.trace, r.created)
 	if err != nil {
 		return false, fmt.Errorf("start saga %s %s: %w", r.saga, r.id, err)
@@ -95,7 +95,7 @@ func (r *record) save(ctx context.Context, q store.Querier) error {
 	if mutant.NoFence {
 		query = saveUnfenced
 	}
-	res, err := q.ExecContext(ctx, query, string(r.status), r.step, r.attempt, flag(r.doubt), r.gen, r.done, r.state,
+	res, err := q.ExecContext(ctx, query, string(r.status), r.step, r.attempt, flag(r.doubt), r.gen, r.done, blob(r.state),
 		flag(r.pivoted), r.holder, r.due, r.wake, r.waits, r.cause, r.err, string(r.resumes), r.events,
 		r.updated, r.ended, r.saga, r.id, r.epoch, flag(r.cancel))
 	if err != nil {
@@ -192,6 +192,14 @@ func flag(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// blob makes an empty column of what some drivers read back as nil.
+func blob(b []byte) []byte {
+	if b == nil {
+		return []byte{}
+	}
+	return b
 }
 
 func split(list string) []string {

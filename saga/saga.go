@@ -62,9 +62,6 @@ func (s Saga[S]) begin(tx *store.Tx, id string, state S) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start saga %s %s: encode its state: %w", s.d.name, id, err)
 	}
-	if b == nil {
-		b = []byte{}
-	}
 	r := &record{
 		key: key{s.d.name, id}, status: forward, state: b, epoch: 1, trace: telemetry.Traceparent(tx.Context()),
 		created: now.UnixMicro(), updated: now.UnixMicro(),

@@ -29,12 +29,9 @@ func putSignal(ctx context.Context, tx *store.Tx, k key, name string, payload pr
 	if err != nil {
 		return fmt.Errorf("encode the signal: %w", err)
 	}
-	if b == nil {
-		b = []byte{}
-	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO argosy_saga_signals (saga, id, n, name, payload, at)
 		VALUES ($1, $2, (SELECT COALESCE(MAX(n), 0) + 1 FROM argosy_saga_signals WHERE saga = $1 AND id = $2), $3, $4, $5)`,
-		k.saga, k.id, name, b, store.At(now))
+		k.saga, k.id, name, blob(b), store.At(now))
 	if err != nil {
 		return err
 	}

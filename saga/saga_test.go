@@ -1,0 +1,230 @@
+package saga
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/service"
+	"github.com/argosy-go/argosy/store"
+)
+
+type state = *structpb.Struct
+
+// journal is the outside world: what was called, in order.
+type journal struct {
+	mu    sync.Mutex
+	calls []string
+}
+
+func (j *journal) add(s string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.calls = append(j.calls, s)
+	n := 0
+	for _, c := range j.calls {
+		if c == s {
+			n++
+		}
+	}
+	return n
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Join(j.calls, " ")
+}
+
+// does is a step that is written down, and fails with the errors in turn.
+func (j *journal) does(name string, errs ...error) func(context.Context, state) error {
+	return func(context.Context, state) error {
+		if n := j.add(name); n <= len(errs) {
+			return errs[n-1]
+		}
+		return nil
+	}
+}
+
+// writes is does in a transaction, counted once it is committed.
+func (j *journal) writes(name string, errs ...error) func(context.Context, *store.Tx, state) error {
+	return func(ctx context.Context, tx *store.Tx, _ state) error {
+		if err := write(ctx, tx, name); err != nil {
+			return err
+		}
+		if n := j.add(name); n <= len(errs) {
+			return errs[n-1]
+		}
+		return nil
+	}
+}
+
+var (
+	errPlain   = errors.New("connection reset")
+	errBusy    = fault.New(codes.Unavailable, "OVERLOADED", "shed").Refused()
+	errRefused = fault.New(codes.FailedPrecondition, "DECLINED", "the card was declined")
+	errDenied  = fault.New(codes.PermissionDenied, "DENIED", "not allowed")
+)
+
+// quick makes a step's retries quick.
+func quick(s Step[state], attempts int) Step[state] {
+	return s.Attempts(attempts).Backoff(time.Millisecond, 2*time.Millisecond)
+}
+
+func must(f func(state) error) func(context.Context, state) error {
+	return func(_ context.Context, s state) error { return f(s) }
+}
+
+func times(n int, err error) []error { return slices.Repeat([]error{err}, n) }
+
+// TestCourses runs whole sagas and compares what was called.
+func TestCourses(t *testing.T) {
+	tests := []struct {
+		name  string
+		steps func(j *journal) []Step[state]
+		calls string
+		state State
+		err   string
+	}{
+		{"steps run in order", func(j *journal) []Step[state] {
+			return []Step[state]{
+				Do("a", j.does("a")).Undo(j.does("-a")), DoTx("b", j.writes("b")).UndoTx(j.writes("-b")), Do("c", j.does("c")).NoUndo(),
+				Pivot("p", j.does("p")), Then("t", j.does("t")), ThenTx("u", j.writes("u")),
+			}
+		}, "a b c p t u", Completed, ""},
+		{"a refusal undoes what was done, the last first, and not the refused step", func(j *journal) []Step[state] {
+			return []Step[state]{
+				Do("a", j.does("a")).Undo(j.does("-a")), DoTx("b", j.writes("b")).UndoTx(j.writes("-b")),
+				Do("c", j.does("c")).NoUndo(), Do("d", j.does("d", errRefused)).Undo(j.does("-d")),
+			}
+		}, "a b c d -b -a", Compensated, "DECLINED"},
+		{"an unknown outcome is asked again, and undone when the attempts end", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), quick(Do("b", j.does("b", times(9, errPlain)...)).Undo(j.does("-b")), 3)}
+		}, "a b b b -b -a", Compensated, "INTERNAL"},
+		{"what was certainly not done is tried again, and not undone", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), quick(Do("b", j.does("b", times(9, errBusy)...)).Undo(j.does("-b")), 3)}
+		}, "a b b b -a", Compensated, "OVERLOADED"},
+		{"a refusal after an unknown outcome undoes the step too", func(j *journal) []Step[state] {
+			return []Step[state]{quick(Do("a", j.does("a", errPlain, errRefused)).Undo(j.does("-a")), 3)}
+		}, "a a -a", Compensated, "DECLINED"},
+		{"a step in a transaction that fails has no effect to undo", func(j *journal) []Step[state] {
+			return []Step[state]{quick(DoTx("a", j.writes("a", times(9, errPlain)...)).UndoTx(j.writes("-a")), 2)}
+		}, "a a", Compensated, "INTERNAL"},
+		{"a failed attempt is made good by the next", func(j *journal) []Step[state] {
+			return []Step[state]{quick(Do("a", j.does("a", errPlain, errBusy)).Undo(j.does("-a")), 5), quick(Pivot("p", j.does("p", errPlain)), 5), quick(Then("t", j.does("t", errPlain, errBusy)), 5)}
+		}, "a a a p p t t t", Completed, ""},
+		{"a refused pivot compensates", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), Pivot("p", j.does("p", errRefused)), Then("t", j.does("t"))}
+		}, "a p -a", Compensated, "DECLINED"},
+		{"a pivot that was unknown and then refused on the facts compensates", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), quick(Pivot("p", j.does("p", errPlain, errRefused)), 5)}
+		}, "a p p -a", Compensated, "DECLINED"},
+		{"a pivot that was unknown and then turned away at the door parks", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), quick(Pivot("p", j.does("p", errPlain, errDenied)), 5)}
+		}, "a p p", Parked, "DENIED"},
+		{"a pivot that stays unknown parks", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), quick(Pivot("p", j.does("p", times(9, errPlain)...)), 3)}
+		}, "a p p p", Parked, "INTERNAL"},
+		{"a pivot that never got through compensates", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), quick(Pivot("p", j.does("p", times(9, errBusy)...)), 3)}
+		}, "a p p p -a", Compensated, "OVERLOADED"},
+		{"a refusal after the pivot parks", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), Pivot("p", j.does("p")), Then("t", j.does("t", errRefused))}
+		}, "a p t", Parked, "DECLINED"},
+		{"a step after the pivot that never succeeds parks", func(j *journal) []Step[state] {
+			return []Step[state]{Pivot("p", j.does("p")), quick(ThenTx("t", j.writes("t", times(9, errPlain)...)), 3)}
+		}, "p t t t", Parked, "INTERNAL"},
+		{"an undo that never succeeds parks", func(j *journal) []Step[state] {
+			return []Step[state]{
+				Do("a", j.does("a")).Undo(j.does("-a")), quick(Do("b", j.does("b")).Undo(j.does("-b", times(9, errPlain)...)), 3).UndoAttempts(2),
+				Do("c", j.does("c", errRefused)).NoUndo(),
+			}
+		}, "a b c -b -b", Parked, "INTERNAL"},
+		{"an undo that is refused parks", func(j *journal) []Step[state] {
+			return []Step[state]{Do("b", j.does("b")).Undo(j.does("-b", errDenied)), Do("c", j.does("c", errRefused)).NoUndo()}
+		}, "b c -b", Parked, "DENIED"},
+		{"a panic is an unknown outcome", func(j *journal) []Step[state] {
+			return []Step[state]{quick(Do("a", func(context.Context, state) error { j.add("a"); panic("boom") }).Undo(j.does("-a")), 2)}
+		}, "a a -a", Compensated, "PANIC"},
+		{"an attempt that takes too long is an unknown outcome", func(j *journal) []Step[state] {
+			return []Step[state]{quick(Do("a", func(ctx context.Context, _ state) error { j.add("a"); <-ctx.Done(); return ctx.Err() }).Undo(j.does("-a")), 2).Timeout(time.Millisecond)}
+		}, "a a -a", Compensated, "DEADLINE_EXCEEDED"},
+		{"a sleep passes", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).NoUndo(), Sleep("nap", func(state) time.Duration { return time.Millisecond }), Do("b", j.does("b")).NoUndo()}
+		}, "a b", Completed, ""},
+		{"a signal that does not come compensates", func(j *journal) []Step[state] {
+			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), Await("paid", func(context.Context, *store.Tx, state, Signal) error { return nil }).Within(time.Millisecond)}
+		}, "a -a", Compensated, "SIGNAL_TIMEOUT"},
+		{"a signal that does not come is made good by Else", func(j *journal) []Step[state] {
+			return []Step[state]{Await("paid", func(context.Context, *store.Tx, state, Signal) error { return nil }).Within(time.Millisecond).Else(j.writes("else")), Do("b", j.does("b")).NoUndo()}
+		}, "else b", Completed, ""},
+	}
+	for _, tt := range tests {
+		for _, twice := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, twice %t", tt.name, twice), func(t *testing.T) {
+				t.Parallel()
+				j := &journal{}
+				var s Saga[state]
+				var mu sync.Mutex
+				var outcomes []Outcome
+				a := start(t, config{twice: twice, declare: func(set *service.Setup) {
+					steps := append(tt.steps(j), End(func(ctx context.Context, tx *store.Tx, _ state, o Outcome) error {
+						mu.Lock()
+						defer mu.Unlock()
+						outcomes = append(outcomes, o)
+						return write(ctx, tx, string(o.State))
+					}))
+					s = Define(set, "course", steps...)
+				}})
+				a.must(func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil })
+				run := wait(t, s, "1")
+				if run.State != tt.state {
+					t.Errorf("the run is %s, want %s: %v", run.State, tt.state, run.Err)
+				}
+				if got := j.String(); !twice && got != tt.calls {
+					t.Errorf("called %q, want %q", got, tt.calls)
+				}
+				err := run.Cause
+				if run.State == Parked {
+					err = run.Err
+				}
+				if f := fault.From(err); tt.err == "" && err != nil || tt.err != "" && (f == nil || f.Reason != tt.err) {
+					t.Errorf("the error is %v, want %q", err, tt.err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if len(outcomes) == 0 || outcomes[len(outcomes)-1].State != tt.state {
+					t.Errorf("End was told %v", outcomes)
+				}
+				if e := a.effects(); len(e) == 0 || e[len(e)-1] != string(tt.state) || slices.Index(e, string(tt.state)) != len(e)-1 {
+					t.Errorf("the effects are %v: want exactly one %s, at the end", e, tt.state)
+				}
+				active, parked := count(t, a)
+				if want := flag(tt.state == Parked); active != 0 || parked != want {
+					t.Errorf("active %d and parked %d, want 0 and %d", active, parked, want)
+				}
+			})
+		}
+	}
+}
+
+func count(t testing.TB, a *app) (active, parked int) {
+	t.Helper()
+	err := a.db.Read(context.Background(), func(ctx context.Context, q store.Querier) (err error) {
+		active, parked, err = Active(ctx, q)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return active, parked
+}
