@@ -53,6 +53,7 @@ type Telemetry struct {
 	registry *prometheus.Registry
 	root     atomic.Pointer[slog.Handler] // what loggers write to
 	traces   atomic.Pointer[traces]       // what tracers record to; nil: nothing
+	lost     prometheus.Counter
 }
 
 // New returns a Telemetry that logs at level info and records no traces, until
@@ -65,13 +66,14 @@ func New(c Config) *Telemetry {
 	if c.Output == nil {
 		c.Output = os.Stderr
 	}
-	t := &Telemetry{c: c, registry: prometheus.NewRegistry()}
+	t := &Telemetry{c: c, registry: prometheus.NewRegistry(), lost: newLost()}
 	h, _ := newHandler(c.Output, Settings{}) // the zero settings are good
 	t.root.Store(&h)
 	t.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildInfo(c.Program),
+		t.lost,
 	)
 	return t
 }
@@ -79,7 +81,7 @@ func New(c Config) *Telemetry {
 // Discard returns a Telemetry that logs nothing and records no traces. Its
 // registry is empty.
 func Discard() *Telemetry {
-	t := &Telemetry{c: Config{Program: "argosy", Output: io.Discard}, registry: prometheus.NewRegistry()}
+	t := &Telemetry{c: Config{Program: "argosy", Output: io.Discard}, registry: prometheus.NewRegistry(), lost: newLost()}
 	h := slog.Handler(slog.DiscardHandler)
 	t.root.Store(&h)
 	return t
@@ -123,7 +125,8 @@ func (t *Telemetry) Handler() http.Handler {
 func (t *Telemetry) Tracer() trace.Tracer { return t.TracerOf("") }
 
 // TracerOf returns the tracer of a service, so that a trace shows which
-// service worked, however many of them share the process.
+// service worked, however many of them share the process. A span that is not
+// recorded stays in the trace of its context, trace.WithNewRoot or not.
 func (t *Telemetry) TracerOf(service string) trace.Tracer {
 	return &lateTracer{t: t, service: service}
 }

@@ -27,7 +27,7 @@ const scope = "github.com/argosy-go/argosy"
 type traces struct {
 	program   string
 	batches   sdk.SpanProcessor
-	sampler   sdk.Sampler
+	ratio     float64 // of the traces that begin here
 	mu        sync.Mutex
 	providers map[string]*sdk.TracerProvider
 	tracers   sync.Map // service to trace.Tracer
@@ -51,8 +51,8 @@ func (t *Telemetry) configureTraces(ctx context.Context, s Settings) error {
 	}
 	next := &traces{
 		program:   t.c.Program,
-		batches:   sdk.NewBatchSpanProcessor(exporter),
-		sampler:   sdk.ParentBased(sdk.TraceIDRatioBased(s.SampleRatio)),
+		batches:   sdk.NewBatchSpanProcessor(&reportingExporter{SpanExporter: exporter, t: t, endpoint: s.OTLPEndpoint}),
+		ratio:     s.SampleRatio,
 		providers: map[string]*sdk.TracerProvider{},
 	}
 	if !t.traces.CompareAndSwap(nil, next) {
@@ -95,7 +95,7 @@ func (s *traces) tracer(service string) trace.Tracer {
 		if service != "" {
 			attributes = []attribute.KeyValue{attribute.String("service.name", service), attribute.String("service.namespace", s.program)}
 		}
-		p = sdk.NewTracerProvider(sdk.WithSpanProcessor(s.batches), sdk.WithSampler(s.sampler), sdk.WithResource(resource.NewSchemaless(attributes...)))
+		p = sdk.NewTracerProvider(sdk.WithSpanProcessor(s.batches), sdk.WithSampler(sdk.AlwaysSample()), sdk.WithResource(resource.NewSchemaless(attributes...)))
 		s.providers[service] = p
 	}
 	tr := p.Tracer(scope)
@@ -119,15 +119,16 @@ type lateTracer struct {
 	service string
 }
 
-// Start implements [trace.Tracer]. Where nothing is recorded the context keeps
-// the trace that it is part of, or becomes part of a new one.
+// Start implements [trace.Tracer]. A span that is not recorded keeps the trace
+// that the context is part of, or begins one; it is not even shown to the SDK,
+// whose way of dropping a span costs fifty times as much.
 func (l *lateTracer) Start(ctx context.Context, name string, o ...trace.SpanStartOption) (context.Context, trace.Span) {
-	if s := l.t.traces.Load(); s != nil {
-		return s.tracer(l.service).Start(ctx, name, o...)
-	}
 	span := trace.SpanFromContext(ctx)
 	sc := span.SpanContext()
+	s := l.t.traces.Load()
 	switch {
+	case s != nil && s.records(sc):
+		return s.tracer(l.service).Start(ctx, name, o...)
 	case !sc.IsValid():
 		sc = newSpanContext()
 	case !span.IsRecording():
@@ -135,6 +136,15 @@ func (l *lateTracer) Start(ctx context.Context, name string, o ...trace.SpanStar
 	} // else begun before Shutdown: the caller gets one whose End does not end that
 	ctx = trace.ContextWithSpanContext(ctx, sc)
 	return ctx, trace.SpanFromContext(ctx)
+}
+
+// records reports whether a span below parent is recorded: as its caller has
+// it, and a trace that begins here by chance.
+func (s *traces) records(parent trace.SpanContext) bool {
+	if parent.IsValid() {
+		return parent.IsSampled()
+	}
+	return rand.Float64() < s.ratio
 }
 
 // newSpanContext returns a new trace that nobody records.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"go.opentelemetry.io/otel"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
@@ -187,13 +188,51 @@ func TestAnEndpointThatIsGoneHarmsNobody(t *testing.T) {
 	if err := lis.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tel, _ := configured(t, Settings{OTLPEndpoint: addr, SampleRatio: 1})
+	tel, out := configured(t, Settings{Format: "json", OTLPEndpoint: addr, SampleRatio: 1})
+	exporter := &reportingExporter{SpanExporter: refusing{}, t: tel, endpoint: addr}
+	for range 3 {
+		if err := exporter.ExportSpans(t.Context(), make([]sdk.ReadOnlySpan, 2)); err != nil {
+			t.Errorf("an error for the process's global handler: %v", err)
+		}
+	}
+	if got := strings.Count(out.String(), "traces are lost"); got != 1 {
+		t.Errorf("it is said %d times, once is enough: %s", got, out)
+	}
+	w := httptest.NewRecorder()
+	tel.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(w.Body.String(), "argosy_spans_lost_total 6") {
+		t.Error("the spans that were lost are not counted")
+	}
 	_, s := tel.Tracer().Start(t.Context(), "x")
 	s.End()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := tel.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("spans that could not be sent: got %v", err)
+	}
+}
+
+// refusing is a collector that takes nothing.
+type refusing struct{}
+
+func (refusing) ExportSpans(context.Context, []sdk.ReadOnlySpan) error { return errors.New("no route") }
+func (refusing) Shutdown(context.Context) error                        { return nil }
+
+func TestTheRatioIsHeld(t *testing.T) {
+	_, addr := collect(t)
+	tel, _ := configured(t, Settings{OTLPEndpoint: addr, SampleRatio: 0.25})
+	recorded := 0
+	const tries = 2000
+	for range tries {
+		if _, s := tel.Tracer().Start(t.Context(), "x"); s.IsRecording() {
+			recorded++
+		}
+	}
+	if recorded < tries/5 || recorded > tries*3/10 { // five sigma on each side
+		t.Errorf("%d of %d are recorded, want a quarter", recorded, tries)
+	}
+	if err := tel.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
