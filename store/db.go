@@ -1,10 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
@@ -49,6 +52,7 @@ type DB struct {
 	sets    []migrationSet
 	twice   bool
 	engine  atomic.Pointer[Engine]
+	running sync.Map // in test mode: the goroutines inside a transaction function
 	parts   parts
 }
 
@@ -75,7 +79,8 @@ func (db *DB) Migrations(set string, files fs.FS) {
 
 // RunTwice makes every Do run its function twice, the first time in a
 // savepoint that is rolled back: a function that is not safe to run again
-// shows itself in tests. Call it before Open.
+// shows itself in tests. It also finds a nested Do that was given a context
+// from outside the transaction. Call it before Open.
 func (db *DB) RunTwice() { db.twice = true }
 
 // Service returns the name of the service that owns the database.
@@ -132,9 +137,17 @@ func (db *DB) Do(ctx context.Context, fn func(ctx context.Context, tx *Tx) error
 	if e == nil {
 		return ErrNotOpen.WithMetadata("service", db.service)
 	}
+	if db.twice {
+		if _, nested := db.running.Load(goroutine()); nested {
+			return ErrNested
+		}
+	}
 	var last *Tx
 	err := (*e).Write(ctx, func(c Conn) error {
 		if db.twice {
+			id := goroutine()
+			db.running.Store(id, true)
+			defer db.running.Delete(id)
 			if err := db.rehearse(ctx, c, fn); err != nil {
 				return err
 			}
@@ -149,9 +162,23 @@ func (db *DB) Do(ctx context.Context, fn func(ctx context.Context, tx *Tx) error
 	return nil
 }
 
+// goroutine returns the number of the goroutine. It takes about a microsecond,
+// and is for test mode only.
+func goroutine() string {
+	var buf [40]byte
+	line := buf[:runtime.Stack(buf[:], false)] // "goroutine 7 [running]:…"
+	fields := bytes.Fields(line)
+	return string(fields[1])
+}
+
 // Read runs fn on a snapshot of the database that holds all acknowledged
-// commits. It neither waits for writers nor makes them wait.
+// commits. It neither waits for writers nor makes them wait. Inside a
+// transaction it would not see what the transaction wrote, and is refused with
+// [ErrNested]: read through the Tx.
 func (db *DB) Read(ctx context.Context, fn func(ctx context.Context, q Querier) error) error {
+	if Inside(ctx) {
+		return ErrNested
+	}
 	e := db.engine.Load()
 	if e == nil {
 		return ErrNotOpen.WithMetadata("service", db.service)

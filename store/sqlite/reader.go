@@ -15,7 +15,7 @@ import (
 // read has one for itself, with a snapshot that no writer waits for.
 type readers struct {
 	path string
-	db   *sql.DB // of facades
+	db   *sql.DB   // of facades
 	free chan *raw // as many as there may be; nil: not opened yet
 
 	mu      sync.Mutex
