@@ -39,7 +39,7 @@ const attempt = {
 const PAYMENTS = [
   ["tok_ok", "A card that works"],
   ["tok_decline", "A card that the bank declines"],
-  ["tok_timeout_after_commit", "A bank that takes the money, then forgets to answer"],
+  ["tok_timeout_after_commit", "A bank that books, then forgets to answer"],
   ["tok_slow", "A bank that takes its time"],
 ];
 
@@ -238,7 +238,7 @@ function card(p, shade) {
 }
 
 function fillBuy(el, p) {
-  const line = state.cart.lines?.find((l) => l.productId === p.id);
+  const line = state.cart.lines.find((l) => l.productId === p.id);
   el.replaceChildren(
     h("span", { class: "price num" }, money(p.price)),
     line ? stepper(line.productId, line.name, line.quantity)
@@ -264,7 +264,7 @@ let cartChanges = 0;
 function setQuantity(id, quantity, name) {
   if (!session.token) {
     signIn("To fill a cart, sign in first.", () => {
-      const have = state.cart.lines?.find((l) => l.productId === id)?.quantity ?? 0;
+      const have = state.cart.lines.find((l) => l.productId === id)?.quantity ?? 0;
       setQuantity(id, have + quantity, name);
       route();
     });
@@ -289,7 +289,7 @@ function setQuantity(id, quantity, name) {
 
 // guess is the cart as it will be, until the shop has said so.
 function guess(id, quantity, name) {
-  const lines = (state.cart.lines ?? []).map((l) => ({ ...l }));
+  const lines = state.cart.lines.map((l) => ({ ...l }));
   const line = lines.find((l) => l.productId === id);
   const unit = line?.unitPrice ?? state.products.find((p) => p.id === id)?.price;
   const total = { currency: unit?.currency, minorUnits: String(Number(unit?.minorUnits ?? 0) * quantity) };
@@ -308,14 +308,18 @@ async function loadCart() {
 }
 
 function setCart(cart) {
-  state.cart = { lines: [], ...cart };
-  const focused = document.activeElement?.dataset?.step ?? document.activeElement?.closest?.("[data-product]")?.dataset.product + "+";
+  state.cart = { ...cart, lines: cart.lines ?? [] };
+  const held = document.activeElement;
+  const product = held?.closest("[data-product]")?.dataset.product;
+  const step = held?.dataset.step ?? (product && product + "+");
   for (const el of document.querySelectorAll("[data-product]")) {
     const p = state.products.find((x) => x.id === el.dataset.product);
     if (p) fillBuy(el, p);
   }
   drawCart();
-  if (focused) document.querySelector(`${$("cart").open ? "#cart " : "main "}[data-step="${CSS.escape(focused)}"]`)?.focus();
+  if (held?.isConnected || !step) return; // the keyboard stays where it was, or as near as there is
+  const scope = $("cart").open ? $("cart") : $("main");
+  (scope.querySelector(`[data-step="${CSS.escape(step)}"]`) ?? scope.querySelector(`[data-product="${CSS.escape(product ?? "")}"] button`) ?? scope.querySelector("[data-close]"))?.focus();
 }
 
 function drawCart() {
@@ -332,7 +336,7 @@ function drawCart() {
     h("ul", { class: "lines" }, state.cart.lines.map((l) => h("li", null,
       h("div", null, h("div", { class: "name" }, l.name), h("span", { class: "muted num" }, money(l.unitPrice) + " each")),
       h("b", { class: "num" }, money(l.lineTotal)), stepper(l.productId, l.name, l.quantity),
-      h("button", { class: "plain", type: "button", "aria-label": `Take ${l.name} out`, onclick: () => setQuantity(l.productId, 0, l.name) }, "Remove")))),
+      h("button", { class: "plain out", type: "button", "data-step": l.productId + "x", "aria-label": `Take ${l.name} out`, onclick: () => setQuantity(l.productId, 0, l.name) }, "Remove")))),
     state.cart.pricesAsOf ? h("p", { class: "note" }, `Prices as of ${clock(state.cart.pricesAsOf, true)}. They are checked again when you order.`) : "",
     h("form", { class: "pay", onsubmit: (e) => { e.preventDefault(); placeOrder(); } },
       h("label", { for: "token" }, "Pay with"),
@@ -391,6 +395,10 @@ async function send(a, resumed) {
         attempt.clear();
         progress(null);
         return banner(`The order was not accepted: ${e.message}`), $("cart").close();
+      }
+      if (tries >= 8) {
+        progress(null);
+        return banner("The shop does not answer. Your order is kept: place it again, or reload the page later, and it will be the same order.");
       }
       progress("No answer yet. Asking again about the same order: it cannot be placed twice.");
       await pause(Math.max(e.retryAfter * 1000, backoff(tries)));
