@@ -8,19 +8,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/argosy-go/argosy/auth"
+	"github.com/argosy-go/argosy/rpc"
 	"github.com/argosy-go/argosy/telemetry"
 )
 
-type stepKey struct{}
-
 // Key returns the key of the step that ctx belongs to, "<saga>/<run>/<step>"
 // with "/undo" while it is undone, and "" outside of a step. It is the same in
-// every attempt: a step that calls something other than a service of the fleet
-// sends it along, so that the other side can tell a repetition.
-func Key(ctx context.Context) string {
-	k, _ := ctx.Value(stepKey{}).(string)
-	return k
-}
+// every attempt, and calls to services of the fleet carry it by themselves: a
+// step that calls something else sends it along, so that the other side can
+// tell a repetition. A step that makes several calls derives a key for each
+// with idempotency.Sub.
+func Key(ctx context.Context) string { return rpc.OutgoingIdempotencyKey(ctx) }
 
 // context returns what all work on a run is done in: it carries the trace that
 // started the run, and the service as the caller.
@@ -32,8 +30,7 @@ func (e *engine) context(r *record) context.Context {
 // enter returns the context of one attempt, and a function that ends it.
 func (e *engine) enter(r *record, s *step) (context.Context, func(error)) {
 	ctx, cancel := context.WithTimeout(r.ctx, s.timeout)
-	k := r.stepKey()
-	ctx = withKey(context.WithValue(ctx, stepKey{}, k), k)
+	ctx = rpc.WithIdempotencyKey(ctx, r.stepKey())
 	if r.trace == "" {
 		return ctx, func(error) { cancel() }
 	}
