@@ -190,7 +190,10 @@ func (r *rewriter) scan(c byte) tokenKind {
 			return parameter
 		}
 		return foreign
-	case c == ':' && r.at+1 < len(r.query) && isIDByte(r.query[r.at+1]):
+	case strings.HasPrefix(r.query[r.at:], "::") && !strings.HasPrefix(r.query[r.at:], ":::"):
+		r.at += 2 // a cast of Postgres: SQLite will say what it thinks of it
+		return other
+	case c == ':':
 		r.at++
 		r.word()
 		return foreign
