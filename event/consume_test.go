@@ -20,6 +20,7 @@ import (
 	"github.com/argosy-go/argosy/event/internal/eventpb"
 	"github.com/argosy-go/argosy/service"
 	"github.com/argosy-go/argosy/store"
+	"github.com/argosy-go/argosy/telemetry"
 )
 
 // quick makes failed events come again at once.
@@ -334,5 +335,76 @@ func TestAStaleFetcherChangesNothing(t *testing.T) {
 	}
 	if n := len(b.unacked(consumerName)); n != 1 {
 		t.Errorf("the consumer acknowledged what it did not handle")
+	}
+}
+
+func TestTheTraceOfThePublisherReachesTheConsumer(t *testing.T) {
+	const trace = "0af7651916cd43dd8448eb211c80319c"
+	got := make(chan string, 1)
+	var p placed
+	a := start(t, config{declare: func(s *service.Setup) {
+		p.Publisher = event.Publishes[*eventpb.Placed](s)
+		event.Consume(s, func(ctx context.Context, tx *store.Tx, m *eventpb.Placed) error {
+			if _, ok := ctx.Deadline(); !ok {
+				t.Error("an attempt has no deadline of its own")
+			}
+			got <- telemetry.Traceparent(ctx)
+			return nil
+		})
+	}})
+	ctx, cancel := context.WithCancel(telemetry.WithTraceparent(t.Context(), "00-"+trace+"-b7ad6b7169203331-01"))
+	err := a.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		p.Publish(tx, &eventpb.Placed{OrderId: "a"})
+		return nil
+	})
+	cancel() // the caller is gone, the event is not
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case tp := <-got:
+		if !strings.Contains(tp, trace) {
+			t.Errorf("the consumer has the trace %q and not %q", tp, trace)
+		}
+	case <-time.After(patience):
+		t.Fatal("the event did not arrive")
+	}
+}
+
+func TestTheInboxForgetsWhatNoBrokerCanReplay(t *testing.T) {
+	now := time.Now()
+	var p placed
+	var clock atomic.Pointer[time.Time]
+	clock.Store(&now)
+	c := config{dir: t.TempDir(), now: func() time.Time { return *clock.Load() }, declare: func(s *service.Setup) {
+		p.Publisher = event.Publishes[*eventpb.Placed](s)
+		event.Consume(s, record)
+	}}
+	a := start(t, c)
+	for i := range int64(20) {
+		p.publish(a, fmt.Sprint(i), i)
+	}
+	a.awaitEffects(20)
+	a.stop()
+	for _, later := range []struct {
+		age  time.Duration
+		left int
+	}{{8 * 24 * time.Hour, 20}, {10 * 24 * time.Hour, 0}} {
+		then := now.Add(later.age)
+		clock.Store(&then)
+		a = start(t, c)
+		if err := event.Trim(t.Context(), a.setup); err != nil {
+			t.Fatal(err)
+		}
+		var n int
+		if err := a.db.Read(t.Context(), func(ctx context.Context, q store.Querier) error {
+			return q.QueryRowContext(ctx, "SELECT COUNT(*) FROM argosy_inbox").Scan(&n)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n != later.left {
+			t.Errorf("after %v the inbox holds %d and not %d", later.age, n, later.left)
+		}
+		a.stop()
 	}
 }
