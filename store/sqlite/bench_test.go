@@ -106,3 +106,71 @@ func spread(b *testing.B, callers int, f func(ctx context.Context, i int64) erro
 	wg.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 }
+
+// BenchmarkRead is reads of one row by its key.
+func BenchmarkRead(b *testing.B) {
+	db := openDB(b, b.TempDir())
+	err := db.Do(b.Context(), func(ctx context.Context, tx *store.Tx) error {
+		for i := range 1000 {
+			if _, err := tx.ExecContext(ctx, insert, i, "a customer's order"); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			spread(b, callers, func(ctx context.Context, i int64) error {
+				return db.Read(ctx, func(ctx context.Context, q store.Querier) error {
+					var name string
+					return q.QueryRowContext(ctx, "SELECT b FROM t WHERE id = $1", i%1000+1).Scan(&name)
+				})
+			})
+		})
+	}
+}
+
+// BenchmarkOpen is the start of a fleet: nine services with five sets of
+// migrations each, on an empty directory and on one that is up to date.
+func BenchmarkOpen(b *testing.B) {
+	open := func(b *testing.B, dir string) {
+		var dbs []*store.DB
+		for service := range 9 {
+			db := store.NewDB(fmt.Sprintf("service-%d", service))
+			for set := range 5 {
+				name := fmt.Sprintf("set_%d", set)
+				db.Migrations(name, fstest.MapFS{
+					"0001_a.sql": {Data: fmt.Appendf(nil, "-- +goose Up\nCREATE TABLE %s_a (id BIGINT PRIMARY KEY, n TEXT);\nCREATE INDEX %s_i ON %s_a (n);", name, name, name)},
+					"0002_b.sql": {Data: fmt.Appendf(nil, "-- +goose Up\nCREATE TABLE %s_b (id BIGINT PRIMARY KEY, n TEXT);", name)},
+				})
+			}
+			if err := db.Open(b.Context(), sqlite.Opener{}, store.OpenOptions{Dir: dir}); err != nil {
+				b.Fatal(err)
+			}
+			dbs = append(dbs, db)
+		}
+		b.StopTimer()
+		for _, db := range dbs {
+			if err := db.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.StartTimer()
+	}
+	b.Run("fresh", func(b *testing.B) {
+		for range b.N {
+			open(b, b.TempDir())
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		dir := b.TempDir()
+		open(b, dir)
+		b.ResetTimer()
+		for range b.N {
+			open(b, dir)
+		}
+	})
+}
