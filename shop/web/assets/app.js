@@ -353,6 +353,7 @@ let placing = null; // what to say while an attempt is under way
 function progress(text) {
   placing = text;
   if (state.cart.lines.length) drawCart();
+  if (text) say(text);
   if (text && !$("cart").open) banner(text);
   if (!text) banner();
 }
@@ -422,6 +423,7 @@ const clearLine = (id) => api("DELETE", "/v1/cart/items/" + encodeURIComponent(i
 // ---------------------------------------------------------------- orders
 
 const badge = (o) => h("span", { class: `badge ${STATES[o.state] ? o.state : ""}` }, o.delivered && o.state === "CONFIRMED" ? "Delivered" : STATES[o.state] ?? o.state);
+const SLOW = 4000; // ms after which a pending order is said to wait for the bank
 const canCancel = (o) => (o.state === "PENDING" || o.state === "CONFIRMED") && !o.delivered;
 
 async function showOrders(signal) {
@@ -450,12 +452,14 @@ function orderRow(o) {
 async function showOrder(id, signal) {
   draw("Order", h("h1", null, "Your order"), h("p", { class: "lead" }, "Looking it up…"));
   const path = "/v1/orders/" + encodeURIComponent(id);
-  let last = null;
+  let last = null, late = 0;
   const show = (order) => {
     if (signal.aborted) return;
     if (last?.state !== order.state) say(`Order: ${STATES[order.state] ?? order.state}`);
     last = order;
     drawOrder(order, path, show);
+    clearTimeout(late);
+    if (order.state === "PENDING") late = setTimeout(() => show(order), SLOW + 100); // to say that it is slow
   };
   for (let tries = 0; ; tries++) {
     try {
@@ -502,7 +506,7 @@ function drawOrder(o, path, show) {
   const at = o.state === "CONFIRMED" ? (o.delivered ? 4 : 3) : 1;
   const steps = ["Accepted", "Goods and payment", "With the carrier", "Delivered"].map((name, i) =>
     h("li", { class: i < at ? "done" : i === at ? "now" : "", "data-mark": i < at ? "✓" : String(i + 1), "aria-current": i === at ? "step" : undefined }, name));
-  const slow = o.state === "PENDING" && Date.now() - new Date(o.createTime) > 4000;
+  const slow = o.state === "PENDING" && Date.now() - new Date(o.createTime) > SLOW;
   const focused = document.activeElement?.id;
   draw("Order", h("p", null, h("a", { href: "#/orders" }, "← All orders")),
     h("div", { class: "title" }, h("h1", null, heading(o)), badge(o)),
