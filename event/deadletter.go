@@ -21,7 +21,8 @@ type DeadLetter struct {
 	// "inventory/argosy.shop.order.v1.OrderPlaced". Empty: the service could
 	// not publish the event, because the broker does not take one of that size.
 	Consumer string
-	// ID, Key and Type are those of the event, as far as they could be read.
+	// ID, Key and Type are those of the event, as far as they could be read. An
+	// ID that is no UUID has the source before it.
 	ID, Key, Type string
 	// Topic and Partition are where the event came from.
 	Topic     string

@@ -156,7 +156,7 @@ func (s *session) remember(ctx context.Context, tx *store.Tx, in incoming) (bool
 	if mutant.NoInbox {
 		return true, nil
 	}
-	result, err := tx.ExecContext(ctx, insertInbox, s.durable, in.meta.ID, store.At(s.setup.Now()))
+	result, err := tx.ExecContext(ctx, insertInbox, s.durable, in.id(), store.At(s.setup.Now()))
 	if err != nil {
 		return false, fmt.Errorf("remember the event: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/argosy-go/argosy/store"
 )
 
@@ -220,12 +222,15 @@ func (s *session) bury(in incoming, cause error) error {
 // detached returns a context for what must be written although the service drains.
 func (s *session) detached() context.Context { return context.WithoutCancel(s.ctx) }
 
-// id returns the id under which the consumer remembers the event. An event
-// without one is known by its content.
+// id returns the id under which the consumer remembers the event. A CloudEvent
+// that is not Argosy's may have an id that is unique within its source only,
+// and what has no id at all is known by its content.
 func (in incoming) id() string {
 	switch {
-	case in.meta.ID != "":
+	case uuid.Validate(in.meta.ID) == nil:
 		return in.meta.ID
+	case in.meta.ID != "":
+		return in.meta.Source + " " + in.meta.ID
 	case in.message.ID != "":
 		return in.message.ID
 	}

@@ -112,8 +112,8 @@ func (p Publisher[M]) collect(tx *store.Tx, m M, opts []PublishOption) error {
 	return nil
 }
 
-// envelope is more than what headers, topic and framing add to a message, the
-// key, type and trace not counted.
+// envelope is more than what headers and framing add to a message, apart from
+// key, type, topic and trace. A key may travel percent-encoded.
 const envelope = 512
 
 // fits checks the size of the message against the broker's limit, on the safe side.
@@ -122,7 +122,7 @@ func (r *runtime) fits(o outgoing) error {
 	if b == nil {
 		return nil
 	}
-	size := len(o.body) + len(o.key) + len(o.kind) + 2*len(o.topic) + len(o.trace) + envelope
+	size := len(o.body) + 3*len(o.key) + len(o.kind) + 2*len(o.topic) + len(o.trace) + envelope
 	if limit := b.MaxMessageBytes(); limit > 0 && size > limit {
 		return broker.ErrTooLarge.WithMessage("an event of %d bytes with its headers is over the broker's limit of %d", size, limit)
 	}

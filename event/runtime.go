@@ -84,6 +84,9 @@ func (r *runtime) start(ctx context.Context) error {
 	if r.setup.Broker() == nil {
 		return errors.New("events need a broker, and none was opened")
 	}
+	if r.settings.OutboxLimit < 1 {
+		return fmt.Errorf("the outbox limit of %s is %d and must be positive", r.setup.Name(), r.settings.OutboxLimit)
+	}
 	if err := r.survey(ctx); err != nil {
 		return err
 	}
@@ -99,7 +102,7 @@ func (r *runtime) open(ctx context.Context) error {
 	if err := r.declare(ctx); err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group
 	for _, f := range r.consumers {
 		g.Go(func() error {
 			if _, err := f.open(ctx); err != nil {

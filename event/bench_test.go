@@ -1,0 +1,85 @@
+package event_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/argosy-go/argosy/event"
+	"github.com/argosy-go/argosy/event/internal/eventpb"
+	"github.com/argosy-go/argosy/service"
+	"github.com/argosy-go/argosy/store"
+)
+
+// meter collects the times from publication to the commit of the handler.
+type meter struct {
+	mu    sync.Mutex
+	times []time.Duration
+	left  atomic.Int64
+	done  chan struct{}
+}
+
+// handle is a consumer's function with one statement of its own.
+func (m *meter) handle(ctx context.Context, tx *store.Tx, p *eventpb.Placed) error {
+	meta, _ := event.FromContext(ctx)
+	_, err := tx.ExecContext(ctx, "INSERT INTO effects (event_key, number, attempt) VALUES ($1, $2, 1)", p.OrderId, p.Number)
+	tx.AfterCommit(func() {
+		m.mu.Lock()
+		m.times = append(m.times, time.Since(meta.Time))
+		m.mu.Unlock()
+		if m.left.Add(-1) == 0 {
+			close(m.done)
+		}
+	})
+	return err
+}
+
+// report reports percentiles.
+func (m *meter) report(b *testing.B) {
+	slices.Sort(m.times)
+	for _, p := range []int{50, 99} {
+		b.ReportMetric(float64(m.times[(len(m.times)-1)*p/100].Microseconds())/1000, fmt.Sprintf("p%d-ms", p))
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// benchmark publishes b.N events from that many callers, each in a transaction
+// of its own, and ends when all are handled and committed.
+func benchmark(b *testing.B, callers int, c config) {
+	m := &meter{done: make(chan struct{})}
+	m.left.Store(int64(b.N))
+	var p placed
+	c.declare = func(s *service.Setup) {
+		p.Publisher = event.Publishes[*eventpb.Placed](s)
+		event.Consume(s, m.handle)
+	}
+	a := start(b, c)
+	b.ReportAllocs()
+	b.ResetTimer()
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range callers {
+		work.Go(func() {
+			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
+				p.publish(a, fmt.Sprint("order", n%1000), n)
+			}
+		})
+	}
+	work.Wait()
+	<-m.done
+	b.StopTimer()
+	m.report(b)
+	a.stop()
+}
+
+func BenchmarkFromCommitToHandler(b *testing.B) {
+	for _, callers := range []int{1, 64} {
+		b.Run(fmt.Sprintf("memory broker, %d callers", callers), func(b *testing.B) {
+			benchmark(b, callers, config{})
+		})
+	}
+}
