@@ -92,6 +92,9 @@ func (d *definition) build(steps []*step) error {
 		if len(s.name) > 64 || !nameForm.MatchString(s.name) {
 			bad("step %q: the name must be lower case letters, digits and single hyphens, at most 64", s.name)
 		}
+		if s.name == "undo" { // "<run>/<step>/undo" is the key of an undo
+			bad("step %q: the name is reserved", s.name)
+		}
 		if _, twice := d.index[s.name]; twice {
 			bad("step %q: two steps have this name", s.name)
 		}

@@ -21,8 +21,8 @@ func (e *engine) poll(ctx context.Context) error {
 	for {
 		e.target.Store(math.MaxInt64) // until the next due time is known, every new one wakes us
 		wait, err := e.claimDue(ctx)
-		if err == nil && time.Since(searched) >= lease/3 {
-			searched = time.Now()
+		if err == nil && e.now().Sub(searched) >= lease/3 {
+			searched = e.now()
 			err = e.claimLost(ctx)
 		}
 		if ctx.Err() != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -32,8 +33,8 @@ func (s Saga[S]) Name() string {
 }
 
 // Start starts a run in the caller's transaction: it runs if and only if the
-// transaction commits. id names the run among those of the saga, 1 to 200 bytes;
-// an id that was used before fails the transaction with ALREADY_EXISTS. The
+// transaction commits. id names the run among those of the saga: 1 to 100
+// printable ASCII characters without space. An id that was used before fails the transaction with ALREADY_EXISTS. The
 // state is copied. Errors stick to tx.
 func (s Saga[S]) Start(tx *store.Tx, id string, state S) {
 	if err := s.owns(tx, id); err != nil {
@@ -254,11 +255,14 @@ func (s Saga[S]) owns(tx *store.Tx, id string) error {
 		return errUndefined
 	case tx.DB() != s.e.db:
 		return fault.New(codes.Internal, "SAGA_FOREIGN_TX", "saga %s belongs to service %s, the transaction to %s", s.d.name, s.e.s.Name(), tx.DB().Service())
-	case id == "" || len(id) > 200:
-		return fault.New(codes.InvalidArgument, "SAGA_ID", "the id of a run of saga %s must have 1 to 200 bytes", s.d.name)
+	case !idForm.MatchString(id):
+		return fault.New(codes.InvalidArgument, "SAGA_ID", "the id of a run of saga %s must be 1 to 100 printable ASCII characters without space", s.d.name)
 	}
 	return nil
 }
+
+// idForm is narrow enough for an id to be part of an idempotency key.
+var idForm = regexp.MustCompile(`^[!-~]{1,100}$`)
 
 func (s Saga[S]) missing(id string) error {
 	return fault.New(codes.NotFound, "SAGA_NOT_FOUND", "saga %s has no run %q", s.d.name, id)
