@@ -89,6 +89,7 @@ var aloneRules = []rule{
 	{"runtime.Goexit, as in t.FailNow, ends its own caller's goroutine only", checkGoexit},
 	{"a function that idles while others wait is revoked, and its siblings go on", checkRevoked},
 	{"a function that idles while nobody waits is left alone", func(t *testing.T, f *fixture) {
+		f.revokes = true
 		db := f.open(t)
 		err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 			timer := time.NewTimer(3 * idleLimit)
@@ -157,6 +158,7 @@ func checkGoexit(t *testing.T, f *fixture) {
 }
 
 func checkRevoked(t *testing.T, f *fixture) {
+	f.revokes = true
 	db := f.open(t)
 	started, others := make(chan struct{}), make(chan struct{})
 	var first, second error
