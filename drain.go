@@ -45,6 +45,7 @@ func (f *Fleet) drain(ctx context.Context) error {
 		f.server.Shutdown(ctx),
 		f.http.Shutdown(ctx),
 		f.workers.stop(ctx, service.Work),
+		f.server.Wait(ctx),
 		f.workers.stop(ctx, service.Output),
 	}
 	for _, s := range slices.Backward(f.services) {

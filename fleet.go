@@ -92,13 +92,22 @@ func (f *Fleet) start(ctx context.Context) error {
 	return f.lines.write(f.set.AddrFile)
 }
 
+// noColor reports whether the user's environment asks for plain logs (no-color.org).
+func (f *Fleet) noColor() bool {
+	if f.program.Env == nil {
+		return true
+	}
+	v, ok := f.program.Env("NO_COLOR")
+	return ok && v != ""
+}
+
 func (f *Fleet) onClose(what string, close func(ctx context.Context) error) {
 	f.closers = append(f.closers, closer{what, close})
 }
 
 func (f *Fleet) openTelemetry(ctx context.Context) error {
 	err := f.tel.Configure(ctx, telemetry.Settings{
-		Level: f.set.LogLevel, Format: f.set.LogFormat, OTLPEndpoint: f.set.OTLP, SampleRatio: f.set.TraceRate,
+		Level: f.set.LogLevel, Format: f.set.LogFormat, OTLPEndpoint: f.set.OTLP, SampleRatio: f.set.TraceRate, NoColor: f.noColor(),
 	})
 	if err != nil {
 		return &usageError{err}
@@ -206,14 +215,12 @@ func (f *Fleet) bindClients(context.Context) error {
 }
 
 func (f *Fleet) transport(s *service.Setup, late *rpc.Late, peers map[string]string) (grpc.ClientConnInterface, error) {
-	self := auth.Principal{Subject: "service/" + s.Name(), Service: s.Name(), Roles: []string{auth.RoleService}}
+	self := identity(s.Name())
 	contract := string(late.Contract().FullName())
 	if f.serverOf(contract) != nil {
 		return f.server.Conn(rpc.ConnOptions{Principal: &self, Wire: f.program.Wire}), nil
 	}
-	conn, closer, err := rpc.Dial(peers[f.owners[contract]], rpc.DialOptions{
-		Token: func(context.Context) (string, error) { return f.signer.ServiceToken(s.Name()) },
-	})
+	conn, closer, err := rpc.Dial(peers[f.owners[contract]], rpc.DialOptions{Token: serviceToken(f.signer, s.Name())})
 	if err != nil {
 		return nil, fmt.Errorf("service %s: connect to %s: %w", s.Name(), contract, err)
 	}

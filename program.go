@@ -1,7 +1,6 @@
 package argosy
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
