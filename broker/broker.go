@@ -93,6 +93,9 @@ type Delivery struct {
 //     before the broker's patience (30 s) ended is delivered again.
 //  2. First deliveries of a partition come in the order of publication.
 //     Redeliveries come at any time: order is the inbox's work, not the broker's.
+//     But a new receiver begins with what was delivered to one before it and
+//     not acknowledged, in the order of publication, and at once: the inbox of
+//     a restarted process knows nothing of what was under way.
 //  3. Close stops delivery. Acks of what was handed out before still count.
 //  4. Receive is called by one goroutine at a time.
 type Receiver interface {
