@@ -78,8 +78,14 @@ func benchmark(b *testing.B, callers int, c config) {
 
 func BenchmarkFromCommitToHandler(b *testing.B) {
 	for _, callers := range []int{1, 64} {
-		b.Run(fmt.Sprintf("memory broker, %d callers", callers), func(b *testing.B) {
+		b.Run(fmt.Sprintf("broker in memory, %d callers", callers), func(b *testing.B) {
 			benchmark(b, callers, config{})
+		})
+		b.Run(fmt.Sprintf("embedded broker, %d callers", callers), func(b *testing.B) {
+			dir := b.TempDir()
+			e := openBroker(b, dir)
+			defer closeBroker(b, e)
+			benchmark(b, callers, config{dir: dir, broker: e})
 		})
 	}
 }
