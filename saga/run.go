@@ -177,13 +177,14 @@ func List(ctx context.Context, q store.Querier, f Filter) ([]Info, error) {
 // Active counts the runs that go on or wait, and those that are parked. A
 // database without the tables of sagas has none of either.
 func Active(ctx context.Context, q store.Querier) (active, parked int, err error) {
+	there, err := store.HasTable(ctx, q, "argosy_saga_runs")
+	if err != nil || !there {
+		return 0, 0, err
+	}
 	err = q.QueryRowContext(ctx, `SELECT
 		(SELECT COUNT(*) FROM argosy_saga_runs WHERE holder <> '') + (SELECT COUNT(*) FROM argosy_saga_runs WHERE due IS NOT NULL),
 		(SELECT COUNT(*) FROM argosy_saga_runs WHERE status = 'parked')`).Scan(&active, &parked)
 	if err != nil {
-		if text := err.Error(); strings.Contains(text, "no such table") || strings.Contains(text, "42P01") {
-			return 0, 0, nil
-		}
 		return 0, 0, fmt.Errorf("count sagas: %w", err)
 	}
 	return active, parked, nil

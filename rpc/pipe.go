@@ -1,0 +1,243 @@
+package rpc
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// window is how many messages a side of an in-process stream may be ahead.
+const window = 16
+
+// NewStream implements grpc.ClientConnInterface.
+func (c *local) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	h, err := c.find(ctx, method)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p := &pipe{
+		desc: desc, wire: c.o.Wire, ctx: ctx, t: &transport{method: method}, opts: opts,
+		up: make(chan proto.Message, window), down: make(chan proto.Message, window),
+		headed: make(chan struct{}), done: make(chan struct{}),
+	}
+	p.t.onSend = func() { close(p.headed) }
+	server := &serverPipe{p: p, ctx: serverContext(ctx, p.t)}
+	c.server.calls.Add(1)
+	go func() {
+		defer c.server.calls.Done()
+		defer cancel()
+		err := status.Error(codes.Internal, "internal error") // what a Goexit leaves
+		defer func() { p.end(err) }()
+		if h.stream == nil {
+			err = c.streamOfUnary(h, server)
+			return
+		}
+		err = c.server.serveStream(server.ctx, h, c.o.Principal, server)
+	}()
+	return p, nil
+}
+
+// streamOfUnary serves a unary method that was called as a stream.
+func (c *local) streamOfUnary(h *handler, s *serverPipe) error {
+	reply, err := c.server.serveUnary(s.ctx, h, c.o.Principal, s.RecvMsg)
+	if err != nil {
+		return err
+	}
+	return s.SendMsg(reply)
+}
+
+// pipe is an in-process stream; itself it is the client's side.
+type pipe struct {
+	desc *grpc.StreamDesc
+	wire bool
+	ctx  context.Context
+	t    *transport
+	opts []grpc.CallOption
+
+	up     chan proto.Message // client to server; closed by CloseSend
+	down   chan proto.Message // server to client; closed by end
+	headed chan struct{}      // closed once the headers are known
+	done   chan struct{}      // closed once the handler has returned
+	err    error              // how it ended; read after done
+
+	closing sync.Once
+}
+
+// end is called once, when the handler has returned.
+func (p *pipe) end(err error) {
+	p.t.send()
+	p.err = err
+	close(p.done)
+	close(p.down)
+	p.t.fill(p.opts)
+	finish(p.opts, err)
+}
+
+// Header waits for the headers, as a network client does.
+func (p *pipe) Header() (metadata.MD, error) {
+	select {
+	case <-p.headed:
+		header, _ := p.t.both()
+		return header, nil
+	case <-p.ctx.Done():
+		return nil, contextError(p.ctx)
+	}
+}
+
+func (p *pipe) Trailer() metadata.MD {
+	select {
+	case <-p.done:
+		_, trailer := p.t.both()
+		return trailer
+	default:
+		return nil
+	}
+}
+
+func (p *pipe) Context() context.Context { return p.ctx }
+
+func (p *pipe) CloseSend() error {
+	p.closing.Do(func() { close(p.up) })
+	return nil
+}
+
+// SendMsg returns io.EOF when the stream has ended; RecvMsg tells how.
+func (p *pipe) SendMsg(m any) error {
+	msg, err := clone(m, p.wire)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+		return io.EOF
+	default:
+	}
+	select {
+	case p.up <- msg:
+	case <-p.done:
+		return io.EOF
+	case <-p.ctx.Done():
+		return io.EOF
+	}
+	if !p.desc.ClientStreams {
+		return p.CloseSend()
+	}
+	return nil
+}
+
+func (p *pipe) RecvMsg(m any) error {
+	msg, err := p.next()
+	if err != nil {
+		return err
+	}
+	if err := copyInto(m, msg, p.wire); err != nil {
+		return err
+	}
+	if p.desc.ServerStreams {
+		return nil
+	}
+	if _, err := p.next(); err != io.EOF { // the only message comes with its status
+		if err == nil {
+			return status.Error(codes.Internal, "the server sent more than one message")
+		}
+		return err
+	}
+	return nil
+}
+
+// next returns the next message, io.EOF after the last one, or the status.
+func (p *pipe) next() (proto.Message, error) {
+	select {
+	case msg, ok := <-p.down:
+		return p.received(msg, ok)
+	default:
+	}
+	select {
+	case msg, ok := <-p.down:
+		return p.received(msg, ok)
+	case <-p.ctx.Done():
+		select { // the handler may have ended, which ends the context too
+		case <-p.done:
+			msg, ok := <-p.down
+			return p.received(msg, ok)
+		default:
+			return nil, contextError(p.ctx)
+		}
+	}
+}
+
+func (p *pipe) received(msg proto.Message, ok bool) (proto.Message, error) {
+	switch {
+	case ok:
+		return msg, nil
+	case p.err != nil:
+		return nil, p.err
+	}
+	return nil, io.EOF
+}
+
+// serverPipe is the server's side of a pipe.
+type serverPipe struct {
+	p   *pipe
+	ctx context.Context
+}
+
+func (s *serverPipe) SetHeader(md metadata.MD) error  { return s.p.t.SetHeader(md) }
+func (s *serverPipe) SendHeader(md metadata.MD) error { return s.p.t.SendHeader(md) }
+func (s *serverPipe) SetTrailer(md metadata.MD)       { _ = s.p.t.SetTrailer(md) } // it cannot fail
+func (s *serverPipe) Context() context.Context        { return s.ctx }
+
+func (s *serverPipe) SendMsg(m any) error {
+	msg, err := clone(m, s.p.wire)
+	if err != nil {
+		return err
+	}
+	s.p.t.send()
+	select {
+	case s.p.down <- msg:
+		return nil
+	case <-s.ctx.Done():
+		return contextError(s.ctx)
+	}
+}
+
+func (s *serverPipe) RecvMsg(m any) error {
+	select {
+	case msg, ok := <-s.p.up:
+		return s.received(m, msg, ok)
+	default:
+	}
+	select {
+	case msg, ok := <-s.p.up:
+		return s.received(m, msg, ok)
+	case <-s.ctx.Done():
+		return contextError(s.ctx)
+	}
+}
+
+func (s *serverPipe) received(m any, msg proto.Message, ok bool) error {
+	if !ok {
+		return io.EOF
+	}
+	return copyInto(m, msg, false) // it was copied, through bytes if need be, when it was sent
+}
+
+// clone returns a copy of a message that nobody else has.
+func clone(m any, wire bool) (proto.Message, error) {
+	msg, ok := m.(proto.Message)
+	if !ok {
+		return nil, status.Errorf(codes.Internal, "%T is not a protobuf message", m)
+	}
+	if !wire {
+		return proto.Clone(msg), nil
+	}
+	into := msg.ProtoReflect().New().Interface()
+	return into, copyInto(into, msg, true)
+}
