@@ -22,6 +22,9 @@ var tables = fstest.MapFS{"0001_effects.sql": {Data: []byte(`-- +goose Up
 CREATE TABLE effects (n INTEGER PRIMARY KEY, run TEXT NOT NULL, what TEXT NOT NULL);
 `)}}
 
+// sqliteOpener is the store of the tests.
+var sqliteOpener store.Opener = sqlite.Opener{}
+
 // config is what an app is made of. Only declare is needed.
 type config struct {
 	dir     string // a new one
@@ -64,7 +67,7 @@ func start(t testing.TB, c config) *app {
 	a.e = service.Find[engine](s)
 	o := &mortalOpener{app: a, crash: c.crash, dialect: c.dialect, inner: c.store}
 	if o.inner == nil {
-		o.inner = sqlite.Opener{}
+		o.inner = sqliteOpener
 	}
 	ctx := context.Background()
 	if err := a.db.Open(ctx, o, store.OpenOptions{Dir: c.dir, Log: slog.New(slog.DiscardHandler)}); err != nil {

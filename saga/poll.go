@@ -176,7 +176,7 @@ func (e *engine) known(first int) (string, []any) {
 func (e *engine) census(ctx context.Context) error {
 	known, args := e.known(1)
 	return e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
-		_, parked, err := Active(ctx, q)
+		_, parked, err := counts(ctx, q)
 		if err != nil {
 			return err
 		}
