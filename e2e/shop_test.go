@@ -130,7 +130,7 @@ func TestACancellationEndsCleanlyWhereverItStrikes(t *testing.T) {
 		all.Go(func() {
 			id := f.must("POST", "/v1/orders", fmt.Sprint("k", i), order("tok_ok", p[i%len(p)])).field("id")
 			if i%4 != 0 { // let some run ahead
-				<-time.After(time.Duration(i) * time.Millisecond)
+				<-time.After(time.Duration(4*i) * time.Millisecond)
 			}
 			r, err := f.call("POST", "/v1/orders/"+id+":cancel", fmt.Sprint("c", i), map[string]string{"reason": "changed my mind"})
 			if err != nil || r.status != 200 && r.status != 400 {
