@@ -174,7 +174,8 @@ func goroutine() string {
 // Read runs fn on a snapshot of the database that holds all acknowledged
 // commits. It neither waits for writers nor makes them wait. Inside a
 // transaction it would not see what the transaction wrote, and is refused with
-// [ErrNested]: read through the Tx.
+// [ErrNested]: read through the Tx. So is a read inside a read, which would
+// hold one of few connections while it waits for another.
 func (db *DB) Read(ctx context.Context, fn func(ctx context.Context, q Querier) error) error {
 	if Inside(ctx) {
 		return ErrNested
@@ -183,8 +184,15 @@ func (db *DB) Read(ctx context.Context, fn func(ctx context.Context, q Querier) 
 	if e == nil {
 		return ErrNotOpen.WithMetadata("service", db.service)
 	}
+	if ctx.Value(readingKey{db}) != nil {
+		return ErrNested.WithMessage("a read was begun inside a read: use the Querier that the function was given")
+	}
+	ctx = context.WithValue(ctx, readingKey{db}, true)
 	return (*e).Read(ctx, func(q Querier) error { return fn(ctx, q) })
 }
+
+// readingKey marks the context of a read of the database.
+type readingKey struct{ db *DB }
 
 var errRehearsed = errors.New("rehearsed")
 

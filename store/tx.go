@@ -36,8 +36,14 @@ func (tx *Tx) run(fn func(context.Context, *Tx) error) error {
 	if err := fn(tx.ctx, tx); err != nil {
 		return err
 	}
-	for i := 0; i < len(tx.lists) && tx.failed() == nil; i++ { // a flush may collect more
-		tx.Fail(tx.lists[i].flush(tx))
+	for again := true; again; { // a flush may collect more, for any list
+		again = false
+		for i := 0; i < len(tx.lists) && tx.failed() == nil; i++ {
+			if tx.lists[i].size() > 0 {
+				again = true
+				tx.Fail(tx.lists[i].flush(tx))
+			}
+		}
 	}
 	return tx.failed()
 }
@@ -103,16 +109,19 @@ func (tx *Tx) Try(ctx context.Context, fn func(ctx context.Context, tx *Tx) erro
 	if err := tx.failed(); err != nil {
 		return err
 	}
-	undo := tx.mark()
+	undo, whole := tx.mark(), false
+	defer func() { // also when fn panicked
+		if !whole {
+			undo()
+		}
+	}()
 	err := tx.conn.Try(ctx, func() error {
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
 		return tx.failed()
 	})
-	if err != nil {
-		undo()
-	}
+	whole = err == nil
 	return err
 }
 
@@ -147,15 +156,14 @@ type list[T any] struct {
 func (l *list[T]) size() int { return len(l.items) }
 func (l *list[T]) cut(n int) { l.items = l.items[:n] }
 func (l *list[T]) flush(tx *Tx) error {
-	if len(l.items) == 0 {
-		return nil
-	}
-	return l.write(tx.ctx, tx, l.items)
+	items := l.items
+	l.items = nil
+	return l.write(tx.ctx, tx, items)
 }
 
 // Collect keeps item until the function of the transaction has succeeded and
-// then hands all items of its type to flush, once, still inside the
-// transaction. Items collected inside a Try that failed are dropped. It is for
+// then hands all items of its type to flush, in order, still inside the
+// transaction; what a flush collects is flushed after it. Items collected inside a Try that failed are dropped. It is for
 // mechanisms that must write last and in order, as the outbox does; all calls
 // for one type give the same flush.
 func Collect[T any](tx *Tx, item T, flush func(ctx context.Context, tx *Tx, items []T) error) {
