@@ -89,3 +89,27 @@ func BenchmarkFromCommitToHandler(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOneEvent publishes an event when the one before has been handled:
+// its time is the way of one event through an idle fleet.
+func BenchmarkOneEvent(b *testing.B) {
+	dir := b.TempDir()
+	e := openBroker(b, dir)
+	defer closeBroker(b, e)
+	handled := make(chan struct{}, 1)
+	var p placed
+	a := start(b, config{dir: dir, broker: e, declare: func(s *service.Setup) {
+		p.Publisher = event.Publishes[*eventpb.Placed](s)
+		event.Consume(s, func(ctx context.Context, tx *store.Tx, m *eventpb.Placed) error {
+			tx.AfterCommit(func() { handled <- struct{}{} })
+			return nil
+		})
+	}})
+	b.ResetTimer()
+	for n := range b.N {
+		p.publish(a, "order", int64(n))
+		<-handled
+	}
+	b.StopTimer()
+	a.stop()
+}
