@@ -192,6 +192,7 @@ func TestTimersGoOnOverARestart(t *testing.T) {
 		}
 	}
 	begun := c.now()
+	awaitStep(t, s, "1", "long")
 	at("long", begun.Add(time.Hour))
 	a.kill()
 	c.advance(59 * time.Minute)

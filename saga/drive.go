@@ -104,7 +104,7 @@ func (e *engine) done(d *definition, r *record, s *step, state proto.Message) mo
 	if i := d.index[s.name] + 1; i < len(d.steps) {
 		next = d.steps[i]
 	}
-	n.enter(d, next, e.instance, state, e.now())
+	n.enter(d, next, e.instance, e.now())
 	return move{next: n, state: state}
 }
 
@@ -139,9 +139,15 @@ func (e *engine) forthTx(d *definition, r *record, s *step) *record {
 // effect runs what a step does in its transaction. It returns a row when the
 // step has to wait on.
 func (e *engine) effect(ctx context.Context, tx *store.Tx, r *record, s *step, state proto.Message) (*record, error) {
-	due := r.wake <= e.now().UnixMicro()
+	now := e.now()
+	due := r.wake <= now.UnixMicro()
 	switch s.kind {
 	case kindSleep:
+		if r.wake == 0 {
+			next := r.fork()
+			next.wait(now.Add(max(s.sleep(state), 0)).UnixMicro())
+			return next, nil
+		}
 		if due {
 			return nil, nil
 		}
@@ -210,7 +216,7 @@ func (e *engine) undo(d *definition, r *record, s *step) *record {
 // which therefore does not count.
 func (e *engine) failed(d *definition, r *record, s *step, err error, halted bool) *record {
 	v := judge(err)
-	inTx := s.doTx != nil && r.status == forward || s.undoTx != nil && r.status == backward || s.kind == kindAwait
+	inTx := s.doTx != nil && r.status == forward || s.undoTx != nil && r.status == backward || s.kind == kindAwait || s.kind == kindSleep
 	if inTx && v == unknown { // rolled back
 		v = notDone
 	}

@@ -111,7 +111,11 @@ func (e *engine) run(ctx context.Context) error {
 			return e.drain(context.WithoutCancel(ctx))
 		case <-tick.C:
 		}
-		if err := e.db.Do(ctx, e.beat); err != nil && ctx.Err() == nil {
+		err := e.db.Do(ctx, e.beat)
+		if err == nil {
+			err = e.db.Read(ctx, e.meters.census)
+		}
+		if err != nil && ctx.Err() == nil {
 			e.s.Log().Warn("the lease of the sagas could not be renewed", "error", err)
 		}
 	}

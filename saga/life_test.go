@@ -380,3 +380,83 @@ func TestActiveOfADatabaseWithoutSagas(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestOldRunsAreRemovedAndParkedOnesKept(t *testing.T) {
+	dir, c := t.TempDir(), newClock()
+	var s Saga[state]
+	declare := func(setup *service.Setup) {
+		s = Define(setup, "course", Pivot("p", nothing), Then("t", func(_ context.Context, st state) error {
+			if len(st.Fields) > 0 {
+				return errRefused
+			}
+			return nil
+		}))
+	}
+	a := start(t, config{dir: dir, now: c.now, declare: declare})
+	begin(a, s, "ended")
+	a.must(func(_ context.Context, tx *store.Tx) error {
+		st := &structpb.Struct{}
+		set(st, "fail", "yes")
+		s.Start(tx, "parked", st)
+		return nil
+	})
+	wait(t, s, "ended")
+	wait(t, s, "parked")
+	there := func() (ids []string) {
+		for _, id := range []string{"ended", "parked"} {
+			if _, err := s.Get(context.Background(), id); err == nil {
+				ids = append(ids, id)
+			}
+		}
+		return ids
+	}
+	c.advance(Retention - time.Minute)
+	if err := a.e.sweep(context.Background()); err != nil || len(there()) != 2 {
+		t.Errorf("before the time there are %v (%v)", there(), err)
+	}
+	c.advance(2 * time.Minute)
+	if err := a.e.sweep(context.Background()); err != nil || !slices.Equal(there(), []string{"parked"}) {
+		t.Errorf("after the time there are %v (%v)", there(), err)
+	}
+}
+
+func TestAllRunsOfACrashGoOnAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	var open atomic.Bool
+	var s Saga[state]
+	declare := func(setup *service.Setup) {
+		s = Define(setup, "course", Do("a", func(ctx context.Context, _ state) error {
+			if !open.Load() {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}).NoUndo())
+	}
+	const runs = 3 * runsAtOnce
+	a := start(t, config{dir: dir, declare: declare})
+	a.must(func(_ context.Context, tx *store.Tx) error {
+		for i := range runs {
+			s.Start(tx, fmt.Sprint(i), &structpb.Struct{})
+		}
+		return nil
+	})
+	a.kill()
+	open.Store(true)
+	start(t, config{dir: dir, declare: declare})
+	for i := range runs {
+		if run := wait(t, s, fmt.Sprint(i)); run.State != Completed {
+			t.Errorf("run %d is %s", i, run.State)
+		}
+	}
+}
+
+func TestASleepThatPanicsIsAFailedStep(t *testing.T) {
+	var s Saga[state]
+	a := start(t, config{declare: func(setup *service.Setup) {
+		s = Define(setup, "course", quick(Sleep("nap", func(state) time.Duration { panic("boom") }), 2))
+	}})
+	begin(a, s, "1")
+	if run := wait(t, s, "1"); run.State != Compensated {
+		t.Errorf("the run is %s", run.State)
+	}
+}

@@ -1,6 +1,7 @@
 package saga
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/argosy-go/argosy/service"
+	"github.com/argosy-go/argosy/store"
 )
 
 // meters are the metrics of a service's sagas.
@@ -16,6 +18,7 @@ type meters struct {
 	ended    *prometheus.CounterVec
 	attempts *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	active   prometheus.Gauge
 	parked   prometheus.Gauge
 }
 
@@ -23,6 +26,9 @@ func newMeters(s *service.Setup) *meters {
 	labels := prometheus.Labels{"service": s.Name()}
 	counter := func(name, help string, by ...string) *prometheus.CounterVec {
 		return register(s, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_saga_" + name, Help: help, ConstLabels: labels}, by))
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return register(s, prometheus.NewGauge(prometheus.GaugeOpts{Name: "argosy_saga_" + name, Help: help, ConstLabels: labels}))
 	}
 	return &meters{
 		started:  counter("started_total", "Runs started by this process.", "saga"),
@@ -32,10 +38,20 @@ func newMeters(s *service.Setup) *meters {
 			Name: "argosy_saga_step_seconds", Help: "Duration of the attempts of steps.", ConstLabels: labels,
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9),
 		}, []string{"saga", "step"})),
-		parked: register(s, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "argosy_saga_parked", Help: "Runs that wait for a person.", ConstLabels: labels,
-		})),
+		active: gauge("active", "Runs that go on or wait, in the whole store."),
+		parked: gauge("parked", "Runs that wait for a person, in the whole store."),
 	}
+}
+
+// census counts the runs in the store.
+func (m *meters) census(ctx context.Context, q store.Querier) error {
+	active, parked, err := counts(ctx, q)
+	if err != nil {
+		return err
+	}
+	m.active.Set(float64(active))
+	m.parked.Set(float64(parked))
+	return nil
 }
 
 // register registers a collector, or returns the one that is there under its

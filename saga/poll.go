@@ -17,13 +17,17 @@ import (
 // holder is gone. It sleeps until the next one is due, and looks at least every
 // pollEvery, since other instances store runs too.
 func (e *engine) poll(ctx context.Context) error {
-	var searched time.Time
+	var searched, swept time.Time
 	for {
 		e.target.Store(math.MaxInt64) // until the next due time is known, every new one wakes us
 		wait, err := e.claimDue(ctx)
 		if err == nil && e.now().Sub(searched) >= lease/3 {
 			searched = e.now()
 			err = e.claimLost(ctx)
+		}
+		if err == nil && e.now().Sub(swept) >= sweepEvery {
+			swept = e.now()
+			err = e.sweep(ctx)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -67,7 +71,7 @@ func (e *engine) claimDue(ctx context.Context) (time.Duration, error) {
 			}
 			return pollEvery, nil
 		}
-		if err := e.claim(ctx, "due <= $3", false, room, now); err != nil {
+		if _, err := e.claim(ctx, "due <= $3", false, room, now); err != nil {
 			return 0, err
 		}
 	}
@@ -77,10 +81,6 @@ func (e *engine) claimDue(ctx context.Context) (time.Duration, error) {
 // this instance that it has lost track of. What was under way there may have
 // had its effect.
 func (e *engine) claimLost(ctx context.Context) error {
-	room := e.room()
-	if room <= 0 {
-		return nil
-	}
 	now := e.now()
 	const orphaned = "holder <> '' AND holder NOT IN (SELECT holder FROM argosy_saga_holders WHERE until > "
 	var orphans bool
@@ -96,13 +96,15 @@ func (e *engine) claimLost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if orphans {
-		if err := e.claim(ctx, orphaned+"$3)", true, room, now.UnixMicro()); err != nil {
+	for room := e.room(); orphans && room > 0; room = e.room() {
+		n, err := e.claim(ctx, orphaned+"$3)", true, room, now.UnixMicro())
+		if err != nil {
 			return err
 		}
+		orphans = n > 0
 	}
 	for _, k := range strays {
-		if err := e.claim(ctx, "holder = $3 AND saga = $4 AND id = $5", true, 1, e.instance, k.saga, k.id); err != nil {
+		if _, err := e.claim(ctx, "holder = $3 AND saga = $4 AND id = $5", true, 1, e.instance, k.saga, k.id); err != nil {
 			return err
 		}
 	}
@@ -135,8 +137,8 @@ func (e *engine) strays(ctx context.Context, q store.Querier, now time.Time) ([]
 }
 
 // claim takes up to limit runs that match the condition, whose parameters begin
-// at $3, raises their epoch and queues them.
-func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int, args ...any) error {
+// at $3, raises their epoch, queues them, and returns how many there were.
+func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int, args ...any) (int, error) {
 	set := ""
 	if doubt {
 		set = ", doubt = 1"
@@ -152,13 +154,13 @@ func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int,
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if doubt && len(runs) > 0 {
 		e.s.Log().Info("took over sagas whose worker is gone", "runs", len(runs))
 	}
 	e.accept(runs...)
-	return nil
+	return len(runs), nil
 }
 
 // known returns the names of the service's sagas as parameters from $first on:
@@ -172,17 +174,15 @@ func (e *engine) known(first int) (string, []any) {
 	return strings.Join(marks, ", "), args
 }
 
-// census counts the parked runs, and warns of runs that no definition claims.
+// census counts the runs, and warns of runs that no definition claims.
 func (e *engine) census(ctx context.Context) error {
 	known, args := e.known(1)
 	return e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
-		_, parked, err := counts(ctx, q)
-		if err != nil {
+		if err := e.meters.census(ctx, q); err != nil {
 			return err
 		}
-		e.meters.parked.Set(float64(parked))
 		var name string
-		err = q.QueryRowContext(ctx, "SELECT saga FROM argosy_saga_runs WHERE status IN ('forward', 'backward') AND saga NOT IN ("+known+") LIMIT 1", args...).Scan(&name)
+		err := q.QueryRowContext(ctx, "SELECT saga FROM argosy_saga_runs WHERE status IN ('forward', 'backward') AND saga NOT IN ("+known+") LIMIT 1", args...).Scan(&name)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

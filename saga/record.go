@@ -146,22 +146,16 @@ func (r *record) stepKey() string {
 	return k
 }
 
-// enter makes s the step whose intent is stored.
-func (r *record) enter(d *definition, s *step, instance string, state proto.Message, now time.Time) {
+// enter makes s the step whose intent is stored, nil for the end.
+func (r *record) enter(d *definition, s *step, instance string, now time.Time) {
 	r.step, r.attempt, r.doubt, r.gen, r.err = "", 0, false, 0, ""
 	r.holder, r.due, r.wake, r.waits = instance, sql.NullInt64{}, 0, ""
 	if s == nil {
 		return
 	}
 	r.step = s.name
-	if r.status != forward {
-		return
-	}
 	r.pivoted = d.index[s.name] >= d.pivot
-	switch s.kind {
-	case kindSleep:
-		r.wait(now.Add(max(s.sleep(state), 0)).UnixMicro())
-	case kindAwait:
+	if s.kind == kindAwait {
 		r.waits = s.name
 		r.wait(never)
 		if s.within > 0 {

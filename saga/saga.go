@@ -67,15 +67,12 @@ func (s Saga[S]) begin(tx *store.Tx, id string, state S) (*record, error) {
 		key: key{s.d.name, id}, status: forward, state: b, epoch: 1, trace: telemetry.Traceparent(tx.Context()),
 		created: now.UnixMicro(), updated: now.UnixMicro(),
 	}
-	err = shield(func() error {
-		r.original = proto.Clone(state)
-		r.enter(s.d, s.d.steps[0], s.e.instance, r.original, now)
-		return nil
-	})
+	r.original = proto.Clone(state)
+	r.enter(s.d, s.d.steps[0], s.e.instance, now)
 	if r.held() && s.e.full() {
 		r.rest(r.created)
 	}
-	return r, err
+	return r, nil
 }
 
 // insert stores a new run, and hands it to the engine when that is on disk.

@@ -132,11 +132,9 @@ func TestASignalWakesARunOnlyWhenItWaitsForIt(t *testing.T) {
 	a := start(t, config{declare: func(set *service.Setup) {
 		s = Define(set, "course", Sleep("long", func(state) time.Duration { return time.Hour }), Await("paid", paid))
 	}})
-	a.must(func(_ context.Context, tx *store.Tx) error {
-		s.Start(tx, "1", &structpb.Struct{})
-		s.Signal(tx, "1", "paid", nil)
-		return nil
-	})
+	a.must(func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil })
+	awaitStep(t, s, "1", "long")
+	a.must(func(_ context.Context, tx *store.Tx) error { s.Signal(tx, "1", "paid", nil); return nil })
 	if run, err := s.Get(context.Background(), "1"); err != nil || run.Step != "long" || time.Until(run.Due) < 50*time.Minute {
 		t.Errorf("the run is at %q, due %v (%v)", run.Step, run.Due, err)
 	}

@@ -154,8 +154,8 @@ func Await[S proto.Message](name string, f func(ctx context.Context, tx *store.T
 	return st.needs(f != nil)
 }
 
-// Sleep waits as long as d says when the step before it has succeeded. The
-// wait goes on over restarts; it holds neither memory nor a goroutine.
+// Sleep waits as long as d says, from the moment in which the run reaches it.
+// The wait goes on over restarts; it holds neither memory nor a goroutine.
 func Sleep[S proto.Message](name string, d func(state S) time.Duration) Step[S] {
 	st := newStep[S](name, kindSleep)
 	st.s.noUndo = true
