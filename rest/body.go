@@ -70,13 +70,18 @@ func checkType(w http.ResponseWriter, r *http.Request, want string) error {
 
 // hasBody reports whether the request carries at least one byte of a body. It
 // may have to read that byte: the body that it returns begins with it.
-func hasBody(r *http.Request) (io.Reader, bool) {
+func hasBody(r *http.Request) (io.Reader, bool, error) {
 	if r.ContentLength >= 0 {
-		return r.Body, r.ContentLength > 0
+		return r.Body, r.ContentLength > 0, nil
 	}
 	var first [1]byte
-	n, _ := io.ReadFull(r.Body, first[:]) // an error shows again at the next read
-	return io.MultiReader(bytes.NewReader(first[:n]), r.Body), n > 0
+	switch _, err := io.ReadFull(r.Body, first[:]); {
+	case errors.Is(err, io.EOF):
+		return r.Body, false, nil
+	case err != nil:
+		return nil, false, readError(err, 0)
+	}
+	return io.MultiReader(bytes.NewReader(first[:]), r.Body), true, nil
 }
 
 // readBody reads a whole body into buf.

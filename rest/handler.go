@@ -35,9 +35,10 @@ type Config struct {
 	// Heartbeat is the time between signs of life on a stream of server-sent
 	// events that has nothing to say. Zero: 15 s.
 	Heartbeat time.Duration
-	// WriteTimeout bounds one write to a stream's client, so that one that
-	// does not read ends. Zero: 30 s.
-	WriteTimeout time.Duration
+	// StallTimeout bounds one write to the client of a stream, and the wait
+	// for the next message from one that sends: a client that is stuck is
+	// left. Zero: 30 s.
+	StallTimeout time.Duration
 	// Fallback answers the paths that no contract has. Nil: 404 as a problem
 	// document.
 	Fallback http.Handler
@@ -76,8 +77,8 @@ func New(c Config) (*Handler, error) {
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 15 * time.Second
 	}
-	if c.WriteTimeout == 0 {
-		c.WriteTimeout = 30 * time.Second
+	if c.StallTimeout == 0 {
+		c.StallTimeout = 30 * time.Second
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -197,8 +198,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rt *route, p *pa
 // bind makes the request message from body, path and query, in this order: what
 // the path says holds.
 func (h *Handler) bind(w http.ResponseWriter, r *http.Request, rt *route, p *path, in protoreflect.Message) error {
-	body, some := hasBody(r)
+	body, some, err := hasBody(r)
 	switch {
+	case err != nil:
+		return err
 	case some && (rt.bodyAll || rt.body != nil):
 		if err := checkType(w, r, jsonType); err != nil {
 			return err

@@ -1,10 +1,10 @@
 package rest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -34,6 +34,10 @@ func (h *Handler) serveStream(ctx context.Context, w http.ResponseWriter, r *htt
 	if err != nil {
 		return err
 	}
+	s := &sender{h: h, w: w, rt: rt, sse: sse, control: http.NewResponseController(w)}
+	if r.Method == http.MethodHead {
+		return s.begin(nil) // what the stream would be, without one
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := h.c.Conn.NewStream(ctx, &grpc.StreamDesc{StreamName: string(rt.method.Name()), ServerStreams: true}, rt.call)
@@ -55,7 +59,6 @@ func (h *Handler) serveStream(ctx context.Context, w http.ResponseWriter, r *htt
 		cancel()
 		<-done
 	}()
-	s := &sender{h: h, w: w, rt: rt, sse: sse, control: http.NewResponseController(w)}
 	return s.relay(ctx, stream, messages)
 }
 
@@ -83,7 +86,7 @@ type sender struct {
 	sse     bool
 	control *http.ResponseController
 	begun   bool
-	buf     bytes.Buffer
+	buf     []byte
 }
 
 // relay writes what is received until the stream, the client or ctx ends. It
@@ -113,12 +116,12 @@ func (s *sender) relay(ctx context.Context, stream grpc.ClientStream, messages <
 				s.end()
 				return nil
 			}
-			b, err := s.rt.encode(s.buf.AvailableBuffer(), m.msg)
+			frame, err := s.frame(m.msg)
 			if err != nil {
 				s.h.c.Log.Error("a message of a stream cannot be encoded", "method", s.rt.call, "error", err)
 				return s.fail(err)
 			}
-			if s.message(b) != nil {
+			if s.write(frame) != nil {
 				return nil
 			}
 		}
@@ -146,28 +149,34 @@ func (s *sender) begin(md metadata.MD) error {
 	return s.flush()
 }
 
-// message writes one message.
-func (s *sender) message(b []byte) error {
+// frame returns a message as it is sent, valid until the next call.
+func (s *sender) frame(msg protoreflect.Message) ([]byte, error) {
+	before, after := "", "\n"
 	if s.sse {
-		return s.write("data: ", b, "\n\n")
+		before, after = "data: ", "\n\n"
 	}
-	return s.write("", b, "\n")
+	b, err := s.rt.encode(append(s.buf[:0], before...), msg)
+	if err != nil {
+		return nil, err
+	}
+	s.buf = append(b, after...)
+	return s.buf, nil
 }
 
 // heartbeat shows that the stream lives. NDJSON has no comments, but its
 // readers skip empty lines.
 func (s *sender) heartbeat() error {
 	if s.sse {
-		return s.write(":\n\n", nil, "")
+		return s.write([]byte(":\n\n"))
 	}
-	return s.write("\n", nil, "")
+	return s.write([]byte("\n"))
 }
 
 // end says that the stream is complete. A browser's EventSource would connect
 // again after a plain end.
 func (s *sender) end() {
 	if s.sse {
-		_ = s.write("event: end\ndata: {}\n\n", nil, "") // the last thing said: a client that is gone misses nothing
+		_ = s.write([]byte("event: end\ndata: {}\n\n")) // the last thing said: a client that is gone misses nothing
 	}
 }
 
@@ -182,17 +191,17 @@ func (s *sender) fail(err error) error {
 		b = []byte(`{"status":500,"code":"INTERNAL"}`)
 	}
 	if s.sse {
-		_ = s.write("event: error\ndata: ", b, "\n\n") // as above
+		b = fmt.Appendf(nil, "event: error\ndata: %s\n\n", b)
 	} else {
-		_ = s.write(`{"@error":`, b, "}\n")
+		b = fmt.Appendf(nil, "{\"@error\":%s}\n", b)
 	}
+	_ = s.write(b) // the last thing said, as above
 	return nil
 }
 
-func (s *sender) write(before string, b []byte, after string) error {
-	_ = s.control.SetWriteDeadline(time.Now().Add(s.h.c.WriteTimeout)) // a writer without deadlines has none to extend
-	out := append(append(append(make([]byte, 0, len(before)+len(b)+len(after)), before...), b...), after...)
-	if _, err := s.w.Write(out); err != nil {
+func (s *sender) write(b []byte) error {
+	_ = s.control.SetWriteDeadline(time.Now().Add(s.h.c.StallTimeout)) // a writer without deadlines has none to extend
+	if _, err := s.w.Write(b); err != nil {
 		return err
 	}
 	return s.flush()
@@ -210,7 +219,12 @@ func (h *Handler) serveUpload(ctx context.Context, w http.ResponseWriter, r *htt
 	if r.URL.RawQuery != "" && !h.c.AllowUnknown {
 		return fault.Invalid("query", "this method takes no query parameters")
 	}
-	body, some := hasBody(r)
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(h.c.StallTimeout)) // a reader without deadlines has none to extend
+	body, some, err := hasBody(r)
+	if err != nil {
+		return err
+	}
 	if some {
 		if err := checkType(w, r, ndjsonType); err != nil {
 			return err
@@ -223,7 +237,7 @@ func (h *Handler) serveUpload(ctx context.Context, w http.ResponseWriter, r *htt
 		return err
 	}
 	if some {
-		if err := h.sendLines(stream, body, rt); err != nil {
+		if err := h.sendLines(stream, control, body, rt); err != nil {
 			return err
 		}
 	}
@@ -244,9 +258,10 @@ func (h *Handler) serveUpload(ctx context.Context, w http.ResponseWriter, r *htt
 
 // sendLines sends each line of the body as a message. It stops, without an
 // error, when the other side has answered already.
-func (h *Handler) sendLines(stream grpc.ClientStream, body io.Reader, rt *route) error {
+func (h *Handler) sendLines(stream grpc.ClientStream, control *http.ResponseController, body io.Reader, rt *route) error {
 	lines := newLines(body, h.c.MaxBody)
 	for {
+		_ = control.SetReadDeadline(time.Now().Add(h.c.StallTimeout)) // as above
 		line, err := lines.next()
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -150,7 +150,7 @@ func TestAClientThatGoesAwayCancelsTheCall(t *testing.T) {
 }
 
 func TestAClientThatDoesNotReadIsLeft(t *testing.T) {
-	h, l := open(t, rest.Config{WriteTimeout: 100 * time.Millisecond})
+	h, l := open(t, rest.Config{StallTimeout: 100 * time.Millisecond})
 	ended := make(chan struct{})
 	l.watch = func(_ *testpb.WatchBookRequest, s bookStream) error {
 		defer close(ended)
@@ -161,6 +161,29 @@ func TestAClientThatDoesNotReadIsLeft(t *testing.T) {
 	}
 	watchOverHTTP(t, t.Context(), h)
 	<-ended
+}
+
+func TestHEADOfAStreamStartsNone(t *testing.T) {
+	h, _ := open(t, rest.Config{}) // its WatchBook would panic
+	if w := do(h, request("HEAD /v1/books/b:watch", "")); w.Code != 200 || w.Header().Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}
+
+func TestAClientThatSendsNothingIsLeft(t *testing.T) {
+	h, _ := open(t, rest.Config{StallTimeout: 50 * time.Millisecond})
+	s := httptest.NewServer(h)
+	defer s.Close()
+	body, never := io.Pipe()
+	defer never.Close()
+	resp, err := s.Client().Post(s.URL+"/v1/books:import", "application/x-ndjson", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("status %d", resp.StatusCode)
+	}
 }
 
 func TestStreamsOfRequests(t *testing.T) {

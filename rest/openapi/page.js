@@ -158,6 +158,9 @@
     return card;
   }
 
+  // breakable lets a path break after its slashes and nowhere else.
+  const breakable = (path) => path.split(/(?<=\/)/).flatMap((part) => [part, h("wbr")]);
+
   // group is the operations of one tag, in the page and in the index.
   function group(tag, operations) {
     const cards = [h("h2", null, tag.name), h("div.text", null, prose(tag.description))];
@@ -165,7 +168,7 @@
     for (const { verb, path, op } of operations) {
       cards.push(operation(verb, path, op));
       const item = h("li" + (op.deprecated ? ".gone" : ""), null,
-        h("a", { href: "#" + op.operationId }, h("span.verb." + verb, null, verb.toUpperCase()), h("span", null, path)));
+        h("a", { href: "#" + op.operationId }, h("span.verb." + verb, null, verb.toUpperCase()), h("span", null, breakable(path))));
       item.dataset.find = [verb, path, op.operationId, op.summary, tag.name].join(" ").toLowerCase();
       list.append(item);
     }
@@ -203,7 +206,7 @@
         section.hidden = !any;
       }
     });
-    if (location.hash) { const at = document.getElementById(location.hash.slice(1)); if (at) at.scrollIntoView(); }
+    if (location.hash) { const at = document.getElementById(location.hash.slice(1)); if (at) at.scrollIntoView({ behavior: "instant" }); }
   }
 
   fetch("/openapi.json", { headers: { Accept: "application/json" } })

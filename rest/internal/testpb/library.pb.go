@@ -1415,7 +1415,7 @@ const file_rest_internal_testpb_library_proto_rawDesc = "" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05NOVEL\x10\x01\x12\t\n" +
-	"\x05ESSAY\x10\x022\x97\f\n" +
+	"\x05ESSAY\x10\x022\x9a\f\n" +
 	"\aLibrary\x12\x84\x01\n" +
 	"\aGetBook\x12 .argosy.rest.test.GetBookRequest\x1a\x16.argosy.rest.test.Book\"?\x8a\xb2\x19\x02\b\x01\x82\xd3\xe4\x93\x020Z\x1e\x12\x1c/v1/{name=shelves/*/books/*}\x12\x0e/v1/books/{id}\x90\x02\x01\x12j\n" +
 	"\tListBooks\x12\".argosy.rest.test.ListBooksRequest\x1a#.argosy.rest.test.ListBooksResponse\"\x14\x82\xd3\xe4\x93\x02\v\x12\t/v1/books\x90\x02\x01\x12\x89\x01\n" +
@@ -1427,8 +1427,8 @@ const file_rest_internal_testpb_library_proto_rawDesc = "" +
 	"DeleteBook\x12 .argosy.rest.test.GetBookRequest\x1a\x16.google.protobuf.Empty\"2\xa2\xb2\x19\x18\n" +
 	"\n" +
 	"2026-01-31\x12\n" +
-	"2027-01-31\x82\xd3\xe4\x93\x02\x10*\x0e/v1/books/{id}\x12o\n" +
-	"\bLendBook\x12!.argosy.rest.test.LendBookRequest\x1a\x16.argosy.rest.test.Book\"(\x92\xb2\x19\x02\b\x02\x98\xb2\x19\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/books/{id}:lend\x12j\n" +
+	"2027-01-31\x82\xd3\xe4\x93\x02\x10*\x0e/v1/books/{id}\x12r\n" +
+	"\bLendBook\x12!.argosy.rest.test.LendBookRequest\x1a\x16.argosy.rest.test.Book\"+\x92\xb2\x19\x05\x10\x80\xc2\xd7/\x98\xb2\x19\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/books/{id}:lend\x12j\n" +
 	"\x06Titles\x12\".argosy.rest.test.ListBooksRequest\x1a .argosy.rest.test.TitlesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14b\x06titles\x12\n" +
 	"/v1/titles\x12l\n" +
 	"\x03Tag\x12\x1c.argosy.rest.test.TagRequest\x1a\x1c.argosy.rest.test.TagRequest\")\x82\xd3\xe4\x93\x02#:\x04tagsb\x06labels\x1a\x13/v1/books/{id}/tags\x12\x80\x01\n" +
