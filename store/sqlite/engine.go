@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/argosy-go/argosy/store"
@@ -35,6 +37,9 @@ const defaultIdleLimit = 250 * time.Millisecond
 func (o Opener) Open(ctx context.Context, opts store.OpenOptions) (store.Engine, error) {
 	if opts.Service == "" || opts.Dir == "" {
 		return nil, errors.New("sqlite: the name of the service and the data directory are needed")
+	}
+	if _, rest, _ := strings.Cut(opts.URL, ":"); rest != "" {
+		return nil, fmt.Errorf("sqlite: %q: the URL is \"sqlite:\" alone; the files lie in the data directory", opts.URL)
 	}
 	if opts.IdleLimit <= 0 {
 		opts.IdleLimit = defaultIdleLimit
@@ -79,6 +84,8 @@ type engine struct {
 	db      *sql.DB
 	writer  *writer
 	readers *readers
+	closing sync.Once
+	closed  error
 }
 
 func (e *engine) Dialect() store.Dialect { return store.SQLite }
@@ -98,16 +105,14 @@ func (e *engine) Migrate(ctx context.Context, set string, files fs.FS) error {
 
 // Close waits for what runs and closes the database. Closing again does nothing.
 func (e *engine) Close() error {
-	e.writer.close()
-	if e.lock == nil {
-		return nil
-	}
-	err := errors.Join(e.readers.close(), e.writer.raw.close(), e.db.Close(), e.lock.release())
-	e.lock = nil
-	if err != nil {
-		return fmt.Errorf("close %s: %w", e.path, err)
-	}
-	return nil
+	e.closing.Do(func() {
+		e.writer.close()
+		e.closed = errors.Join(e.readers.close(), e.writer.raw.close(), e.db.Close(), e.lock.release())
+		if e.closed != nil {
+			e.closed = fmt.Errorf("close %s: %w", e.path, e.closed)
+		}
+	})
+	return e.closed
 }
 
 // makeDir makes a directory and puts its name on the disk, and the names of

@@ -61,6 +61,31 @@ var aloneRules = []rule{
 		onlyFails(t, errs, 1)
 		wantIDs(t, db, "an error met while reading rows counts, and harms no sibling", 1, 2, 4)
 	}},
+	{"a context cancelled while rows of a prepared statement are read poisons its own transaction only", func(t *testing.T, f *fixture) {
+		db := f.open(t)
+		must(t, db.Do(t.Context(), insert(1)), "Do must commit")
+		errs := together(t, db, insert(2), func(ctx context.Context, tx *store.Tx) error {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			stmt, err := tx.PrepareContext(tx.Context(), "SELECT id FROM item")
+			if err != nil {
+				return err
+			}
+			rows, err := stmt.QueryContext(ctx)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = rows.Close() }()
+			cancel()
+			for rows.Next() {
+				continue
+			}
+			_ = rows.Close() // rows.Err was forgotten
+			return insert(3)(tx.Context(), tx)
+		}, insert(4))
+		onlyFails(t, errs, 1)
+		wantIDs(t, db, "an error met while reading rows counts, and harms no sibling", 1, 2, 4)
+	}},
 	{"a panic rolls back its own transaction and reappears at its own caller", func(t *testing.T, f *fixture) {
 		db := f.open(t)
 		recovered := make(chan any, 1)
@@ -88,6 +113,40 @@ var aloneRules = []rule{
 	}},
 	{"runtime.Goexit, as in t.FailNow, ends its own caller's goroutine only", checkGoexit},
 	{"a function that idles while others wait is revoked, and its siblings go on", checkRevoked},
+	{"a function that idles over open rows is revoked like any other", func(t *testing.T, f *fixture) {
+		f.revokes = true
+		db := f.open(t)
+		must(t, db.Do(t.Context(), insert(1)), "Do must commit")
+		must(t, db.Do(t.Context(), insert(2)), "Do must commit")
+		started, others := make(chan struct{}), make(chan struct{})
+		idle := make(chan error, 1)
+		go func() {
+			idle <- db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+				rows, err := tx.QueryContext(ctx, "SELECT id FROM item")
+				if err != nil {
+					return err
+				}
+				defer func() { _ = rows.Close() }()
+				rows.Next()
+				close(started)
+				<-others
+				if rows.Next() || !errors.Is(rows.Err(), store.ErrRevoked) {
+					t.Errorf("the rows of a revoked function end with ErrRevoked: got %v", rows.Err())
+				}
+				return nil
+			})
+		}()
+		await(t, started, "a transaction must run")
+		must(t, db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+			_, err := tx.ExecContext(ctx, "DELETE FROM item WHERE id = 1")
+			return err
+		}), "others go on when a function that idles over rows is revoked")
+		close(others)
+		if err := <-idle; !errors.Is(err, store.ErrRevoked) {
+			t.Errorf("the caller of a revoked function gets ErrRevoked: got %v", err)
+		}
+		wantIDs(t, db, "a revoked function has written nothing", 2)
+	}},
 	{"a function that idles while nobody waits is left alone", func(t *testing.T, f *fixture) {
 		f.revokes = true
 		db := f.open(t)
