@@ -18,6 +18,7 @@ import (
 	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/service"
 	"github.com/argosy-go/argosy/store"
+	"github.com/argosy-go/argosy/telemetry"
 )
 
 const placedTopic = "argosy.event.test.v1.Placed"
@@ -250,5 +251,43 @@ func TestADatabaseWithoutTheTablesHasNoBacklog(t *testing.T) {
 	a := start(t, config{declare: func(s *service.Setup) {}})
 	if outbox, pending, dead := a.backlog(); outbox+pending+dead != 0 {
 		t.Errorf("backlog %d, %d, %d", outbox, pending, dead)
+	}
+}
+
+func TestServicesOfAProcessShareTheMetrics(t *testing.T) {
+	changed := &signal{}
+	b := newFake(changed)
+	tel := telemetry.Discard()
+	for _, name := range []string{"one", "two"} {
+		var p placed
+		a := start(t, config{name: name, broker: b, changed: changed, options: service.Options{Telemetry: tel}, declare: func(s *service.Setup) {
+			p.Publisher = event.Publishes[*eventpb.Placed](s)
+			event.Consume(s, record)
+		}})
+		p.publish(a, name, 1)
+		a.await("the own event is handled", func() bool { return len(ofKey(a.effects(), name)) == 1 })
+		a.stop()
+	}
+	families, err := tel.Registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			for _, l := range m.Label {
+				if l.GetName() == "service" {
+					got[f.GetName()+" "+l.GetValue()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				}
+			}
+		}
+	}
+	for name, want := range map[string]float64{
+		"argosy_events_published_total one": 1, "argosy_events_published_total two": 1, "argosy_publish_failures_total one": 0,
+		"argosy_events_handled_total one": 1, "argosy_events_handled_total two": 2, "argosy_outbox_depth two": 0,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %v and not %v", name, v, want)
+		}
 	}
 }

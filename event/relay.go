@@ -290,12 +290,13 @@ func (w *relayWorker) reject(ctx context.Context, o outgoing, cause error) error
 	})
 }
 
-// forget deletes rows that the broker has.
+// forget deletes rows that the broker has; also when the service drains, or
+// they would be published again.
 func (w *relayWorker) forget(ctx context.Context, rows []outgoing) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	err := w.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+	err := w.db.Do(context.WithoutCancel(ctx), func(ctx context.Context, tx *store.Tx) error {
 		if err := w.hold.check(ctx, tx); err != nil {
 			return err
 		}

@@ -412,3 +412,12 @@ func FuzzCheckKey(f *testing.F) {
 		}
 	})
 }
+
+func TestTheJanitorEndsWithItsContext(t *testing.T) {
+	db := open(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := idempotency.Janitor(db, time.Nanosecond).Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
