@@ -1,0 +1,13 @@
+// Package nats carries messages over NATS JetStream. One stream holds all
+// topics, so that one atomic batch, and one fsync of the server, stores
+// messages of many; the subject of a message ends in its partition:
+//
+//	argosy.ev.<topic>.<partition>
+//
+//	b, err := nats.Opener{}.Open(ctx, broker.OpenOptions{URL: "nats://127.0.0.1:4222"})
+//
+// Publications of concurrent callers are gathered and sent as atomic batches
+// (ADR-50 of NATS). A batch that holds an id which the server knows already is
+// refused whole; its messages are then sent one by one, in order, and the
+// known ones count as stored.
+package nats
