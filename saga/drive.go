@@ -2,7 +2,6 @@ package saga
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -12,8 +11,6 @@ import (
 	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/store"
 )
-
-var noTime sql.NullInt64
 
 // drive takes the steps of a run until it ends, waits, or is lost.
 func (e *engine) drive(r *record) {

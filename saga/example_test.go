@@ -87,6 +87,7 @@ func ExampleCall() {
 // a service, runs its workers round f, and stops them.
 func run(name string, setup func(*service.Setup), f func(context.Context, *store.DB) error) (err error) {
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	s := service.New(name, service.Options{})
 	if setup(s); s.Err() != nil {
 		return s.Err()

@@ -2,6 +2,7 @@ package saga
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -96,7 +97,7 @@ func (e *engine) finish(ctx context.Context, tx *store.Tx, d *definition, n *rec
 	default:
 		o.Err = decodeError(n.err)
 	}
-	n.status, n.holder, n.due, n.waits = o.State, "", noTime, ""
+	n.status, n.holder, n.due, n.waits = o.State, "", sql.NullInt64{}, ""
 	if o.State != Parked {
 		n.ended, n.err = n.updated, ""
 	}
@@ -172,7 +173,7 @@ func (e *engine) endLater(r *record, p plan, end *endError) *record {
 			return m, nil
 		}
 		if n.over() { // parked
-			n.holder, n.due, n.waits = "", noTime, ""
+			n.holder, n.due, n.waits = "", sql.NullInt64{}, ""
 			m.log = append(m.log, Event{Kind: "failed", Step: n.step, Detail: end.Error()})
 			return m, nil
 		}
@@ -183,7 +184,7 @@ func (e *engine) endLater(r *record, p plan, end *endError) *record {
 		m.log = append(m.log, Event{Kind: "failed", Detail: end.Error()})
 		if n.attempt >= ThenAttempts {
 			n.park(fault.New(codes.Internal, "SAGA_END_FAILED", "the End function failed %d times", n.attempt).Wrap(end), false)
-			n.holder, n.due = "", noTime
+			n.holder, n.due = "", sql.NullInt64{}
 			return m, nil
 		}
 		n.rest(e.now().Add(backoff(&endStep, n.attempt, end.err)).UnixMicro())
@@ -251,7 +252,7 @@ func (r *record) pop(d *definition, instance string) {
 
 func (r *record) back(name, instance string) {
 	r.step, r.attempt, r.doubt, r.gen, r.err = name, 0, false, 0, ""
-	r.holder, r.due, r.wake, r.waits = instance, noTime, 0, ""
+	r.holder, r.due, r.wake, r.waits = instance, sql.NullInt64{}, 0, ""
 }
 
 // park stops a run for a person to look at. After a known refusal a resumed
