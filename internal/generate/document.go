@@ -24,6 +24,7 @@ var documents = []document{{
 	from: "shop/proto/", path: "shop/gen/openapi.json",
 	info: openapi.Info{
 		Title: "Argosy shop", Version: "v1", License: "Apache-2.0",
+		Contact: "Argosy", ContactURL: "https://github.com/argosy-go/argosy",
 		Description: "An order-fulfilment system built on Argosy: sign in, look for products, place an order, watch it being paid and shipped.",
 	},
 }}
