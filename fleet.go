@@ -125,7 +125,11 @@ func (f *Fleet) openData(context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w; choose another with --data", err)
 	}
-	if f.signer, err = auth.OpenSigner(filepath.Join(dir, "auth", "signer.key")); err != nil {
+	key := f.set.AuthKey
+	if key == "" {
+		key = filepath.Join(dir, "auth", "signer.key")
+	}
+	if f.signer, err = auth.OpenSigner(key); err != nil {
 		return fmt.Errorf("signing key: %w", err)
 	}
 	return nil

@@ -15,6 +15,7 @@ type settings struct {
 	Data     string `usage:"data directory (default: a directory of the program's in the user's state directory)"`
 	Only     string `usage:"run only these services, separated by commas"`
 	Peers    string `usage:"where contracts that run elsewhere are reached, as service=host:port, separated by commas"`
+	AuthKey  string `usage:"file of the key that signs tokens, shared by the processes of a fleet (default: in the data directory)"`
 	Store    string `usage:"URL of the store"`
 	Broker   string `usage:"URL of the broker"`
 	Config   string `usage:"configuration file (YAML)"`
