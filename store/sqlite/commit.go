@@ -23,7 +23,9 @@ func (w *writer) commit() {
 	case codeFull:
 		// The frames did not fit, so the commit is not in the log.
 		w.abandon(group, store.ErrFull.Wrap(err))
-	case codeConstraint, codeBusy:
+	case codeBusy:
+		w.abandon(group, errBusy.Wrap(err))
+	case codeConstraint:
 		w.rerun(group, err)
 	default:
 		w.stop(group, err)
