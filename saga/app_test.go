@@ -37,6 +37,8 @@ type config struct {
 	// crash is asked before (committed false) and after each transaction; once
 	// it has said true the process is dead to its store.
 	crash func(committed bool) bool
+	// faulty says that workers may fail, since the store does.
+	faulty bool
 }
 
 // app is a running service with a store on disk.
@@ -49,6 +51,7 @@ type app struct {
 	crashed chan struct{}
 	stages  [service.Output + 1]context.CancelFunc
 	workers [service.Output + 1]sync.WaitGroup
+	faulty  bool
 	stopped bool
 }
 
@@ -59,7 +62,7 @@ func start(t testing.TB, c config) *app {
 		c.dir = t.TempDir()
 	}
 	s := service.New("shop", service.Options{Now: c.now, RunTwice: c.twice, Instance: c.name})
-	a := &app{t: t, s: s, db: s.DB(tables), dead: new(atomic.Bool), crashed: make(chan struct{})}
+	a := &app{t: t, s: s, db: s.DB(tables), dead: new(atomic.Bool), crashed: make(chan struct{}), faulty: c.faulty}
 	c.declare(s)
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
@@ -94,7 +97,7 @@ func start(t testing.TB, c config) *app {
 // keep runs a worker again when it fails, as the program does.
 func (a *app) keep(ctx context.Context, w service.Worker) {
 	for ctx.Err() == nil {
-		if err := w.Run(ctx); err != nil && !a.dead.Load() {
+		if err := w.Run(ctx); err != nil && !a.dead.Load() && !a.faulty {
 			a.t.Errorf("worker %s: %v", w.Name, err)
 		}
 		select {

@@ -306,7 +306,7 @@ func TestAStoreThatFailsForAWhileLosesNothing(t *testing.T) {
 	var failing atomic.Int64
 	p, j := newParticipant(), &journal{}
 	var s Saga[state]
-	a := start(t, config{store: flaky{sqliteOpener, func() bool { return failing.Add(-1) >= 0 }}, declare: func(setup *service.Setup) {
+	a := start(t, config{faulty: true, store: flaky{sqliteOpener, func() bool { return failing.Add(-1) >= 0 }}, declare: func(setup *service.Setup) {
 		s = Define(setup, "course", Do("a", func(ctx context.Context, st state) error {
 			failing.Store(5)
 			return p.do("a", nil)(ctx, st)

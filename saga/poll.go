@@ -82,11 +82,11 @@ func (e *engine) claimDue(ctx context.Context) (time.Duration, error) {
 // had its effect.
 func (e *engine) claimLost(ctx context.Context) error {
 	now := e.now()
-	const orphaned = "holder <> '' AND holder NOT IN (SELECT holder FROM argosy_saga_holders WHERE until > "
+	const orphaned = "holder <> '' AND holder <> $1 AND holder NOT IN (SELECT holder FROM argosy_saga_holders WHERE until > "
 	var orphans bool
 	var strays []key
 	err := e.db.Read(ctx, func(ctx context.Context, q store.Querier) (err error) {
-		err = q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM argosy_saga_runs WHERE "+orphaned+"$1))", store.At(now)).Scan(&orphans)
+		err = q.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM argosy_saga_runs WHERE "+orphaned+"$2))", e.instance, store.At(now)).Scan(&orphans)
 		if err != nil {
 			return err
 		}
@@ -136,8 +136,8 @@ func (e *engine) strays(ctx context.Context, q store.Querier, now time.Time) ([]
 	}), rows.Err()
 }
 
-// claim takes up to limit runs that match the condition, whose parameters begin
-// at $3, raises their epoch, queues them, and returns how many there were.
+// claim takes up to limit runs that match the condition, in which $1 is the
+// instance, $2 the time, and the parameters begin at $3, raises their epoch, queues them, and returns how many there were.
 func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int, args ...any) (int, error) {
 	set := ""
 	if doubt {
