@@ -243,9 +243,10 @@ func TestTheDocumentIsServedWithAnETag(t *testing.T) {
 }
 
 func FuzzMerge(f *testing.F) {
-	f.Add(library(f))
-	f.Add([]byte(`{"paths":{"/{a}":{"get":{"operationId":1}}}}`))
-	base := library(f)
+	base := []byte(`{"openapi":"3.1.0","info":{"title":"A"},"paths":{"/a/{x}":{"get":{"operationId":"A"}}},"components":{"schemas":{"S":{"type":"object"}}}}`)
+	f.Add(base)
+	f.Add([]byte(`{"openapi":"3.1.0","paths":{"/b":{"get":{"operationId":1}}}}`))
+	f.Add([]byte(`{"openapi":"3.1.0","tags":[{"name":"T"}],"paths":{"/b":{"put":null}},"components":{"schemas":null}}`))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		merged, err := openapi.Merge(base, doc)
 		if err == nil && !json.Valid(merged) {
