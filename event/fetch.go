@@ -18,8 +18,7 @@ const (
 )
 
 // fetcher takes the events of one consumer from the broker. It works under a
-// lease, and is opened at the start of the service or, when the broker is away
-// or another process holds the lease, later.
+// lease, and waits while the broker is away or another process holds the lease.
 type fetcher struct {
 	*runtime
 	*consumer

@@ -78,8 +78,10 @@ func (r *runtime) addTopic(name string) {
 	r.topics = append(r.topics, broker.Topic{Name: name, Partitions: partitions})
 }
 
-// start declares the topics and opens the subscriptions. A broker that is away
-// does not keep the service from starting: its workers go on trying.
+// start declares the topics, and takes the positions of consumers that begin
+// now; the others lose nothing when their workers subscribe, beside the start
+// of everything else. A broker that is away does not keep the service from
+// starting: its workers go on trying.
 func (r *runtime) start(ctx context.Context) error {
 	if r.setup.Broker() == nil {
 		return errors.New("events need a broker, and none was opened")
@@ -104,6 +106,9 @@ func (r *runtime) open(ctx context.Context) error {
 	}
 	var g errgroup.Group
 	for _, f := range r.consumers {
+		if f.from != broker.FromNow {
+			continue
+		}
 		g.Go(func() error {
 			if _, err := f.open(ctx); err != nil {
 				return fmt.Errorf("consumer %s: %w", f.durable, err)
