@@ -5,10 +5,8 @@ import (
 	"errors"
 	"time"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/store"
 )
 
@@ -24,7 +22,7 @@ func (e *engine) drive(r *record) {
 		if r.original == nil {
 			r.original = d.fresh()
 		}
-		e.stop(r, fault.New(codes.FailedPrecondition, "SAGA_CHANGED", "the run does not fit the saga that the program defines").Wrap(err))
+		e.stop(r, ErrChanged.Wrap(err))
 		return
 	}
 	for r != nil && r.held() && !e.stopping() {
@@ -56,7 +54,7 @@ func (e *engine) advance(d *definition, r *record) *record {
 			return move{next: r.fork()}
 		}))
 	case s == nil:
-		e.stop(r, fault.New(codes.FailedPrecondition, "SAGA_CHANGED", "the program has no step %q in saga %q", r.step, r.saga))
+		e.stop(r, ErrChanged.WithMessage("the program has no step %q in saga %q", r.step, r.saga))
 	case r.status == backward:
 		n = e.undo(d, r, s)
 	case s.inTx():
@@ -104,8 +102,6 @@ func (e *engine) done(d *definition, r *record, s *step, state proto.Message) mo
 	n.enter(d, next, e.instance, e.now())
 	return move{next: n, state: state}
 }
-
-var errTimedOut = fault.New(codes.DeadlineExceeded, "SIGNAL_TIMEOUT", "the signal did not come in time")
 
 // forthTx takes a step that works in the transaction which stores its result.
 func (e *engine) forthTx(d *definition, r *record, s *step) *record {
@@ -163,7 +159,7 @@ func (e *engine) effect(ctx context.Context, tx *store.Tx, r *record, s *step, s
 			return nil, s.missed(ctx, tx, state)
 		}
 		if due {
-			return nil, errTimedOut.WithMetadata("step", s.name)
+			return nil, ErrTimeout.WithMetadata("step", s.name)
 		}
 	default:
 		return nil, s.doTx(ctx, tx, state)
@@ -217,7 +213,7 @@ func (e *engine) failed(d *definition, r *record, s *step, err error, halted boo
 	if inTx && v == unknown { // rolled back
 		v = notDone
 	}
-	if errors.Is(err, errTimedOut) {
+	if errors.Is(err, ErrTimeout) {
 		v = refused
 	}
 	n := e.move(r, pure(func(r *record) move {

@@ -2,7 +2,6 @@ package saga
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -293,8 +292,6 @@ func (e *engine) pause(d time.Duration) bool {
 		return false
 	}
 }
-
-var errUndefined = errors.New("the saga was not made by saga.Define")
 
 // full reports whether memory holds as many runs as it may.
 func (e *engine) full() bool {

@@ -183,7 +183,7 @@ func (e *engine) endLater(r *record, p plan, end *endError) *record {
 		}
 		m.log = append(m.log, Event{Kind: "failed", Detail: end.Error()})
 		if n.attempt >= ThenAttempts {
-			n.park(fault.New(codes.Internal, "SAGA_END_FAILED", "the End function failed %d times", n.attempt).Wrap(end), false)
+			n.park(ErrEnd.Wrap(end), false)
 			n.holder, n.due = "", sql.NullInt64{}
 			return m, nil
 		}
@@ -269,10 +269,8 @@ func (r *record) cancelled() error {
 	if err := decodeError(r.cause); err != nil {
 		return err
 	}
-	return fault.New(codes.Canceled, reasonCancelled, "the run was cancelled")
+	return ErrCancelled
 }
-
-const reasonCancelled = "RUN_CANCELLED"
 
 // shield turns a panic into an error: the outcome of what f did is unknown.
 func shield(f func() error) (err error) {

@@ -84,10 +84,6 @@ const (
 	saveUnfenced = saveSet + ` AND $21 > 0 AND cancel = $22`
 )
 
-// errLost says that the run's row is no longer as its worker knew it: another
-// instance has claimed the run, or a cancel has come.
-var errLost = errors.New("the run has changed hands or was cancelled")
-
 // save writes the whole row, if the row still has the epoch and the cancel mark
 // that r knows.
 func (r *record) save(ctx context.Context, q store.Querier) error {

@@ -40,7 +40,7 @@ type Outcome struct {
 	// State is Completed, Compensated or Parked.
 	State State
 	// Err is why the run was compensated or parked; nil when it completed. It
-	// is a *fault.Error. A cancelled run has the reason RUN_CANCELLED and the
+	// is a *fault.Error; that of a cancelled run is ErrCancelled with the
 	// message that Cancel was given.
 	Err error
 	// Step is the step at which the run was parked.

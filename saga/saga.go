@@ -34,8 +34,8 @@ func (s Saga[S]) Name() string {
 
 // Start starts a run in the caller's transaction: it runs if and only if the
 // transaction commits. id names the run among those of the saga: 1 to 100
-// printable ASCII characters without space. An id that was used before fails the transaction with ALREADY_EXISTS. The
-// state is copied. Errors stick to tx.
+// printable ASCII characters without space. An id that was used before fails
+// the transaction with [ErrExists]. The state is copied. Errors stick to tx.
 func (s Saga[S]) Start(tx *store.Tx, id string, state S) {
 	if err := s.owns(tx, id); err != nil {
 		tx.Fail(err)
@@ -82,7 +82,7 @@ func (s Saga[S]) insert(ctx context.Context, tx *store.Tx, r *record) error {
 		return err
 	}
 	if !free {
-		return fault.New(codes.AlreadyExists, "SAGA_EXISTS", "saga %s has a run %q already", r.saga, r.id)
+		return ErrExists.WithMessage("saga %s has a run %q already", r.saga, r.id)
 	}
 	if r.waits != "" {
 		if err := r.seekSignal(ctx, tx); err != nil {
@@ -104,14 +104,15 @@ func (s Saga[S]) insert(ctx context.Context, tx *store.Tx, r *record) error {
 // the run will be compensated, or has been. It will not once the pivot is to be
 // attempted: then nothing changes, and what the run does must be made good in
 // another way. A call in flight is not interrupted; what it did is undone.
-// reason becomes the message of the outcome's error. A run that does not exist
-// is NOT_FOUND, one that is parked before its pivot FAILED_PRECONDITION.
+// reason becomes the message of the outcome's error, which is [ErrCancelled]. A
+// run that does not exist is [ErrNotFound], one that is parked before its pivot
+// [ErrParked].
 func (s Saga[S]) Cancel(tx *store.Tx, id, reason string) (bool, error) {
 	if err := s.owns(tx, id); err != nil {
 		return false, err
 	}
 	ctx, k, now := tx.Context(), key{s.d.name, id}, store.At(s.e.now())
-	cause := encodeError(fault.New(codes.Canceled, reasonCancelled, "%s", reason))
+	cause := encodeError(ErrCancelled.WithMessage("%s", reason))
 	res, err := tx.ExecContext(ctx, `UPDATE argosy_saga_runs SET cancel = 1, cause = $1, due = CASE WHEN due > $2 THEN $2 ELSE due END
 		WHERE saga = $3 AND id = $4 AND status = 'forward' AND pivoted = 0 AND cancel = 0`, cause, now, k.saga, k.id)
 	if err != nil {
@@ -137,7 +138,7 @@ func parkedError(r *record) error {
 	if r.resumes == backward {
 		return nil
 	}
-	return fault.New(codes.FailedPrecondition, "SAGA_PARKED", "run %q of saga %s is parked: resume it first", r.id, r.saga)
+	return ErrParked.WithMessage("run %q of saga %s is parked: resume it first", r.id, r.saga)
 }
 
 // Signal sends a signal to the step of that name, in the caller's transaction.
@@ -162,7 +163,7 @@ func (s Saga[S]) Signal(tx *store.Tx, id, name string, payload proto.Message) {
 
 // Resume lets a parked run go on where it stopped, in the caller's transaction.
 // A step that was refused asks under a new key, one whose outcome is unknown
-// under the same. A run that is not parked is FAILED_PRECONDITION.
+// under the same. A run that is not parked is [ErrNotParked].
 func (s Saga[S]) Resume(tx *store.Tx, id string) error {
 	if err := s.owns(tx, id); err != nil {
 		return err
@@ -176,7 +177,7 @@ func (s Saga[S]) Resume(tx *store.Tx, id string) error {
 		return fmt.Errorf("resume saga %s %s: %w", k.saga, id, err)
 	}
 	if r.status != Parked {
-		return fault.New(codes.FailedPrecondition, "SAGA_NOT_PARKED", "run %q of saga %s is %s, not parked", id, k.saga, r.status)
+		return ErrNotParked.WithMessage("run %q of saga %s is %s, not parked", id, k.saga, r.status)
 	}
 	r.status, r.resumes, r.attempt, r.err = r.resumes, "", 0, ""
 	r.updated = now.UnixMicro()
@@ -189,7 +190,7 @@ func (s Saga[S]) Resume(tx *store.Tx, id string) error {
 	return remember(ctx, tx, k, r.events-1, r.updated, Event{Kind: "resumed", Step: r.step})
 }
 
-// Get returns a run. One that does not exist is NOT_FOUND.
+// Get returns a run. One that does not exist is [ErrNotFound].
 func (s Saga[S]) Get(ctx context.Context, id string) (Run[S], error) {
 	var run Run[S]
 	if s.d == nil {
@@ -262,5 +263,5 @@ func (s Saga[S]) owns(tx *store.Tx, id string) error {
 var idForm = regexp.MustCompile(`^[!-~]{1,100}$`)
 
 func (s Saga[S]) missing(id string) error {
-	return fault.New(codes.NotFound, "SAGA_NOT_FOUND", "saga %s has no run %q", s.d.name, id)
+	return ErrNotFound.WithMessage("saga %s has no run %q", s.d.name, id)
 }

@@ -66,9 +66,6 @@ func backoff(s *step, attempt int, err error) time.Duration {
 	return d
 }
 
-// errDraining is the cause of a context that ended because the program stops.
-var errDraining = errors.New("the program stops")
-
 // interrupted reports whether ctx ended for the drain and not for its deadline.
 func interrupted(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errDraining) }
 
