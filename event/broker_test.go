@@ -171,6 +171,13 @@ func (b *fake) unacked(consumer string) []string {
 	return ids
 }
 
+// subscribed reports whether the consumer has a position.
+func (b *fake) subscribed(consumer string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.positions[consumer] != nil
+}
+
 // closed reports whether the receiver of the consumer was closed.
 func (b *fake) closed(consumer string) bool {
 	b.mu.Lock()

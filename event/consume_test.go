@@ -321,6 +321,7 @@ func TestAStaleFetcherChangesNothing(t *testing.T) {
 		p.Publisher = event.Publishes[*eventpb.Placed](s)
 		event.Consume(s, record, quick)
 	}})
+	a.await("the consumer subscribes", func() bool { return b.subscribed(consumerName) })
 	a.do(func(ctx context.Context, tx *store.Tx) error { // another process takes the lease over
 		_, free, err := store.ClaimLease(ctx, tx, "event/"+consumerName, "another", time.Now().Add(time.Hour), time.Hour)
 		if !free {
