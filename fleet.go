@@ -27,6 +27,7 @@ import (
 // Fleet is a running program.
 type Fleet struct {
 	program  Program
+	begun    time.Time
 	set      settings
 	tel      *telemetry.Telemetry
 	services []*service.Setup
@@ -62,8 +63,7 @@ func Start(ctx context.Context, p Program) (*Fleet, error) {
 	if p.Name == "" {
 		p.Name = "argosy"
 	}
-	begun := time.Now()
-	f := &Fleet{program: p, tel: telemetry.New(telemetry.Config{Output: p.stderr(), Program: p.Name}), failed: make(chan struct{})}
+	f := &Fleet{program: p, begun: time.Now(), tel: telemetry.New(telemetry.Config{Output: p.stderr(), Program: p.Name}), failed: make(chan struct{})}
 	every, chosen, set, err := p.declare(f.tel)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,6 @@ func Start(ctx context.Context, p Program) (*Fleet, error) {
 	if err := f.start(ctx); err != nil {
 		return nil, errors.Join(err, f.close(context.WithoutCancel(ctx)))
 	}
-	f.banner(time.Since(begun))
 	return f, nil
 }
 
@@ -89,7 +88,8 @@ func (f *Fleet) start(ctx context.Context) error {
 	}
 	f.ready.Store(true)
 	f.server.SetServing(true)
-	return f.lines.write(f.set.AddrFile)
+	f.banner(time.Since(f.begun))
+	return f.lines.write(f.set.AddrFile) // last: whoever waits for the file finds everything there
 }
 
 // noColor reports whether the user's environment asks for plain logs (no-color.org).

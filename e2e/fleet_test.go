@@ -69,6 +69,7 @@ type fleet struct {
 	exitErr error
 	addrs   struct{ HTTP, GRPC, Admin string }
 	token   string
+	header  map[string]string // sent with every request
 	took    time.Duration
 }
 
@@ -185,6 +186,9 @@ func (f *fleet) call(method, path, key string, body any) (reply, error) {
 	}
 	if f.token != "" {
 		req.Header.Set("Authorization", "Bearer "+f.token)
+	}
+	for name, value := range f.header {
+		req.Header.Set(name, value)
 	}
 	resp, err := client.Do(req)
 	if err != nil {

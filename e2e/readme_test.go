@@ -16,7 +16,7 @@ func block(t *testing.T, language string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindSubmatch(b)
+	found := regexp.MustCompile("(?s)```" + language + "\n(.*?)```").FindSubmatch(b)
 	if found == nil {
 		t.Fatalf("the README has no block in %s", language)
 	}

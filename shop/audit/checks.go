@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	orderpb "github.com/argosy-go/argosy/shop/gen/order/v1"
+	"github.com/argosy-go/argosy/shop/witness/carrier"
 )
 
 var (
@@ -243,27 +244,17 @@ func (b *books) reservationsLive() Check {
 // carrierAgrees holds the carrier's ledger against the orders.
 func (b *books) carrierAgrees() Check {
 	var bad offenders
-	booked, gone := map[string]int{}, map[string]int{}
-	for _, e := range b.carrier {
-		switch {
-		case e.Kind == "book" && e.Outcome == "booked":
-			booked[e.Reference]++
-		case e.Kind == "dispatch" && e.Outcome == "dispatched":
-			gone[e.Reference]++
-		case e.Kind == "cancel" && (e.Outcome == "cancelled" || e.Outcome == "recalled"):
-			booked[e.Reference]--
-			gone[e.Reference] = 0
-		}
-	}
+	parcels := carrier.Totals(b.carrier)
 	for id, o := range b.orders {
+		p, known := parcels[id]
 		switch {
-		case o.state == confirmed && (booked[id] != 1 || gone[id] != 1):
-			bad.add("order %s is CONFIRMED; the carrier booked it %d and took it %d times", id, booked[id], gone[id])
-		case o.state == cancelled && booked[id] > 0:
-			bad.add("order %s is CANCELLED and still booked with the carrier", id)
+		case o.state == confirmed && (p.State != carrier.StateDelivered || p.Dispatches != 1):
+			bad.add("order %s is CONFIRMED; the carrier took it %d times and it is %q", id, p.Dispatches, p.State)
+		case o.state == cancelled && known && p.State != carrier.StateCancelled && p.State != carrier.StateRecalled:
+			bad.add("order %s is CANCELLED and %s with the carrier", id, p.State)
 		}
 	}
-	return bad.check("the carrier has every confirmed order once and no cancelled one", "%d entries in its ledger", len(b.carrier))
+	return bad.check("the carrier has every confirmed order once and no cancelled one", "%d shipments", len(parcels))
 }
 
 func (b *books) oneMessageAKind() Check {
