@@ -1,0 +1,200 @@
+package guard
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+
+	"github.com/argosy-go/argosy/fault"
+)
+
+// BreakerConfig configures a circuit breaker.
+type BreakerConfig struct {
+	// Window is how far back calls count. Zero: 10 s.
+	Window time.Duration
+	// MinCalls is how many calls of the window it takes to judge. Zero: 20.
+	MinCalls int
+	// Threshold is the share of failures at which it opens. Zero: 0.5.
+	Threshold float64
+	// Pause is how long it stays open at first; it doubles up to MaxPause while
+	// probes fail. Zero: 500 ms, and 10 s for MaxPause.
+	Pause, MaxPause time.Duration
+	// Probes is how many calls it lets through, one after the other's success,
+	// before it closes. Zero: 3.
+	Probes int
+}
+
+func (c BreakerConfig) withDefaults() BreakerConfig {
+	if c.Window == 0 {
+		c.Window = 10 * time.Second
+	}
+	if c.MinCalls == 0 {
+		c.MinCalls = 20
+	}
+	if c.Threshold == 0 {
+		c.Threshold = 0.5
+	}
+	if c.Pause == 0 {
+		c.Pause = 500 * time.Millisecond
+	}
+	if c.MaxPause == 0 {
+		c.MaxPause = 10 * time.Second
+	}
+	if c.Probes == 0 {
+		c.Probes = 3
+	}
+	return c
+}
+
+// State is how a breaker stands.
+type State int
+
+// The states.
+const (
+	Closed   State = iota // calls go through
+	Open                  // calls are refused
+	HalfOpen              // a few calls probe
+)
+
+// reasonOpen is the reason of a refusal; it is never retried here.
+const reasonOpen = "BREAKER_OPEN"
+
+var errOpen = fault.New(codes.Unavailable, reasonOpen, "the circuit breaker is open: recent calls failed").Refused()
+
+// slots is how many parts the window has.
+const slots = 10
+
+// breaker is a circuit breaker over a sliding window (Nygard, Release It!).
+type breaker struct {
+	c       BreakerConfig
+	now     func() time.Time
+	gauge   prometheus.Gauge
+	refused prometheus.Counter
+
+	mu         sync.Mutex
+	state      State
+	generation uint64 // results of calls from before a change of state do not count
+	slot       [slots]struct{ calls, failures int }
+	at         int64 // the slot that is being filled, counted from the epoch
+	until      time.Time
+	pause      time.Duration
+	probing    int
+	succeeded  int
+}
+
+func newBreaker(c BreakerConfig, now func() time.Time, gauge prometheus.Gauge, refused prometheus.Counter) *breaker {
+	return &breaker{c: c, now: now, gauge: gauge, refused: refused, pause: c.Pause}
+}
+
+// allow returns the generation of the call, or the refusal.
+func (b *breaker) allow() (uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == Closed {
+		return b.generation, nil
+	}
+	now := b.now()
+	if b.state == Open && !now.Before(b.until) {
+		b.become(HalfOpen)
+	}
+	if b.state == HalfOpen && b.probing < b.c.Probes {
+		b.probing++
+		return b.generation, nil
+	}
+	b.refused.Inc()
+	return 0, errOpen.WithRetryAfter(max(b.until.Sub(now), time.Millisecond))
+}
+
+// done tells how a call ended.
+func (b *breaker) done(generation uint64, failed bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if generation != b.generation {
+		return
+	}
+	switch {
+	case b.state == Closed:
+		b.count(failed)
+	case failed:
+		b.pause = min(2*b.pause, b.c.MaxPause)
+		b.open()
+	default:
+		if b.succeeded++; b.succeeded >= b.c.Probes {
+			b.pause = b.c.Pause
+			b.become(Closed)
+		}
+	}
+}
+
+// count adds a call to the window and opens the breaker over the threshold.
+func (b *breaker) count(failed bool) {
+	b.advance()
+	s := &b.slot[b.at%slots]
+	s.calls++
+	if !failed {
+		return
+	}
+	s.failures++
+	calls, failures := 0, 0
+	for _, s := range b.slot {
+		calls += s.calls
+		failures += s.failures
+	}
+	if calls >= b.c.MinCalls && float64(failures) >= b.c.Threshold*float64(calls) {
+		b.open()
+	}
+}
+
+// advance empties the slots that have left the window.
+func (b *breaker) advance() {
+	at := b.now().UnixNano() / int64(b.c.Window/slots)
+	if at-b.at >= slots {
+		clear(b.slot[:])
+		b.at = at
+	}
+	for b.at < at {
+		b.at++
+		b.slot[b.at%slots] = struct{ calls, failures int }{}
+	}
+}
+
+func (b *breaker) open() {
+	b.until = b.now().Add(b.pause)
+	b.become(Open)
+}
+
+func (b *breaker) become(s State) {
+	b.state = s
+	b.generation++
+	b.probing, b.succeeded = 0, 0
+	clear(b.slot[:])
+	b.gauge.Set(float64(s))
+}
+
+func (b *breaker) current() State {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.state
+}
+
+// failed reports whether an error says that the other side is in trouble. What
+// the caller did wrong, what it took back and what a breaker or a limit
+// refused does not.
+func failed(ctx context.Context, err error) bool {
+	if err == nil {
+		return false
+	}
+	e := fault.From(err)
+	switch e.Code {
+	case codes.Unavailable:
+		return e.Reason != reasonOpen
+	case codes.Internal, codes.Unknown, codes.DataLoss:
+		return true
+	case codes.DeadlineExceeded:
+		return !e.NotDone && ctx.Err() != context.Canceled
+	}
+	return false
+}

@@ -1,0 +1,15 @@
+// Package guard is the policies round a call: what is sent again, and what is
+// not sent at all because the other side is known to be in trouble. They are
+// on by default and right for most; the contract says which methods may be
+// retried.
+//
+//	target := guard.NewTarget("argosy.shop.inventory.v1.Inventory", guard.Config{})
+//	g := target.Method("order", "/argosy.shop.inventory.v1.Inventory/Reserve", true)
+//	err := g.Do(ctx, func(ctx context.Context) error { return call(ctx) })
+//
+// From the outside in:
+//
+//	caller → retry (≤ 3 attempts, full jitter, a budget of 10% for each target)
+//	       → breaker (for each method; refuses at once while it is open)
+//	       → attempt
+package guard
