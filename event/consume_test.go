@@ -409,3 +409,56 @@ func TestTheInboxForgetsWhatNoBrokerCanReplay(t *testing.T) {
 		a.stop()
 	}
 }
+
+func TestAPendingEventThatExpiresLetsItsKeyGoOn(t *testing.T) {
+	now := time.Now()
+	var clock atomic.Pointer[time.Time]
+	clock.Store(&now)
+	var p placed
+	a := start(t, config{now: func() time.Time { return *clock.Load() }, declare: func(s *service.Setup) {
+		p.Publisher = event.Publishes[*eventpb.Placed](s)
+		event.Consume(s, func(ctx context.Context, tx *store.Tx, m *eventpb.Placed) error {
+			if m.Number == 1 {
+				return errors.New("never")
+			}
+			return record(ctx, tx, m)
+		}, quick, event.MaxAttempts(1_000_000))
+	}})
+	a.do(func(ctx context.Context, tx *store.Tx) error {
+		p.Publish(tx, &eventpb.Placed{OrderId: "a", Number: 1}, event.Expires(now.Add(time.Minute)))
+		p.Publish(tx, &eventpb.Placed{OrderId: "a", Number: 2})
+		return nil
+	})
+	a.await("both wait", func() bool { _, pending, _ := a.backlog(); return pending == 2 })
+	later := now.Add(time.Hour)
+	clock.Store(&later)
+	if got := ofKey(a.awaitEffects(1), "a"); !slices.Equal(got, []int64{2}) {
+		t.Errorf("effects of %v", got)
+	}
+	a.await("nothing waits", func() bool { _, pending, dead := a.backlog(); return pending+dead == 0 })
+}
+
+func TestDeadLettersAreListedByConsumerAndPage(t *testing.T) {
+	var p placed
+	a := start(t, config{declare: func(s *service.Setup) {
+		p.Publisher = event.Publishes[*eventpb.Placed](s)
+		refuse := func(context.Context, *store.Tx, *eventpb.Placed) error { return errors.New("no") }
+		event.Consume(s, refuse, event.MaxAttempts(1))
+		event.Consume(s, refuse, event.MaxAttempts(1), event.Named("second"))
+	}})
+	p.publish(a, "a", 1, 2, 3)
+	a.await("six dead letters", func() bool { _, _, dead := a.backlog(); return dead == 6 })
+	list := func(f event.DeadLetterFilter) []event.DeadLetter {
+		l, err := event.DeadLetters(t.Context(), a.db, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	first := list(event.DeadLetterFilter{Limit: 4})
+	rest := list(event.DeadLetterFilter{After: first[len(first)-1].Seq})
+	second := list(event.DeadLetterFilter{Consumer: consumerName + "/second"})
+	if len(first) != 4 || len(rest) != 2 || len(second) != 3 {
+		t.Errorf("pages of %d and %d, and %d of the second consumer", len(first), len(rest), len(second))
+	}
+}

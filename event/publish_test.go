@@ -291,3 +291,25 @@ func TestServicesOfAProcessShareTheMetrics(t *testing.T) {
 		}
 	}
 }
+
+func TestLargeEventsGoOutInSeveralBatches(t *testing.T) {
+	a, b, p := publisher(t, service.Options{})
+	b.change(func() { b.away = true })
+	note := strings.Repeat("x", 900_000)
+	var want []string
+	for i := range 12 {
+		want = append(want, fmt.Sprint("key", i))
+		a.do(func(ctx context.Context, tx *store.Tx) error {
+			p.Publish(tx, &eventpb.Placed{OrderId: want[i], Note: note})
+			return nil
+		})
+	}
+	b.change(func() { b.away, b.calls = false, 0 })
+	a.await("the outbox is empty", func() bool { outbox, _, _ := a.backlog(); return outbox == 0 })
+	if got := b.published(placedTopic); !slices.Equal(got, want) {
+		t.Errorf("published %v", got)
+	}
+	if b.calls < 3 {
+		t.Errorf("10 MB went out in %d batches", b.calls)
+	}
+}

@@ -17,6 +17,7 @@ import (
 
 const (
 	relayBatch    = 512                     // events handed to the broker at once
+	relayBytes    = 4 << 20                 // size of the bodies of a batch, unless one alone is larger
 	relayPoll     = time.Second             // how often the relay looks without being woken
 	relayFlush    = 5 * time.Second         // how long it goes on when the service drains
 	relayPatience = 20 * time.Second        // how long one call to the broker may take
@@ -165,6 +166,7 @@ func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) ([]outgoing,
 		skip[o.seq] = true
 	}
 	var out []outgoing
+	size := 0
 	err := w.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
 		rows, err := q.QueryContext(ctx, query, args...)
 		if err != nil {
@@ -176,9 +178,13 @@ func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) ([]outgoing,
 			if err != nil {
 				return err
 			}
-			if !skip[o.seq] {
-				out = append(out, o)
+			if skip[o.seq] {
+				continue
 			}
+			if size += len(o.body); size > relayBytes && len(out) > 0 {
+				return nil // the rest comes with the next batch
+			}
+			out = append(out, o)
 		}
 		return rows.Err()
 	})
