@@ -47,9 +47,9 @@ func (s Saga[S]) Start(tx *store.Tx, id string, state S) {
 		return
 	}
 	if mutant.SagaAfterCommit {
-		db, ctx := tx.DB(), context.WithoutCancel(tx.Context())
+		db := tx.DB()
 		tx.AfterCommit(func() {
-			_ = db.Do(ctx, func(ctx context.Context, tx *store.Tx) error { return s.insert(ctx, tx, r) }) // the mutant does not care
+			_ = db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error { return s.insert(ctx, tx, r) }) // the mutant does not care
 		})
 		return
 	}

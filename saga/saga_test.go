@@ -3,7 +3,6 @@ package saga
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -80,21 +79,69 @@ func quick(s Step[state], attempts int) Step[state] {
 	return s.Attempts(attempts).Backoff(time.Millisecond, 2*time.Millisecond)
 }
 
-func must(f func(state) error) func(context.Context, state) error {
-	return func(_ context.Context, s state) error { return f(s) }
-}
-
 func times(n int, err error) []error { return slices.Repeat([]error{err}, n) }
 
-// TestCourses runs whole sagas and compares what was called.
+// course is a whole saga and what comes of it.
+type course struct {
+	name  string
+	steps func(j *journal) []Step[state]
+	calls string // what was called, in order
+	state State
+	err   string // the reason
+}
+
+// TestCourses runs whole sagas, also with each transaction run twice.
 func TestCourses(t *testing.T) {
-	tests := []struct {
-		name  string
-		steps func(j *journal) []Step[state]
-		calls string
-		state State
-		err   string
-	}{
+	for _, c := range slices.Concat(plainCourses(), pivotCourses(), waitingCourses()) {
+		t.Run(c.name, func(t *testing.T) { t.Parallel(); c.run(t, false) })
+		t.Run(c.name+", each transaction twice", func(t *testing.T) { t.Parallel(); c.run(t, true) })
+	}
+}
+
+func (c course) run(t *testing.T, twice bool) {
+	j := &journal{}
+	var s Saga[state]
+	var mu sync.Mutex
+	var outcomes []State
+	a := start(t, config{twice: twice, declare: func(setup *service.Setup) {
+		s = Define(setup, "course", append(c.steps(j), End(func(ctx context.Context, tx *store.Tx, _ state, o Outcome) error {
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes = append(outcomes, o.State)
+			return write(ctx, tx, string(o.State))
+		}))...)
+	}})
+	begin(a, s, "1")
+	run := wait(t, s, "1")
+	if run.State != c.state {
+		t.Errorf("the run is %s, want %s: %v", run.State, c.state, run.Err)
+	}
+	if got := j.String(); !twice && got != c.calls {
+		t.Errorf("called %q, want %q", got, c.calls)
+	}
+	err := run.Cause
+	if run.State == Parked {
+		err = run.Err
+	}
+	if f := fault.From(err); c.err == "" && err != nil || c.err != "" && (f == nil || f.Reason != c.err) {
+		t.Errorf("the error is %v, want %q", err, c.err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(outcomes) == 0 || outcomes[len(outcomes)-1] != c.state {
+		t.Errorf("End was told %v", outcomes)
+	}
+	if e := a.effects(); len(e) == 0 || slices.Index(e, string(c.state)) != len(e)-1 {
+		t.Errorf("the effects are %v: want exactly one %s, at the end", e, c.state)
+	}
+	if active, parked := count(t, a); active != 0 || parked != flag(c.state == Parked) {
+		t.Errorf("active %d and parked %d", active, parked)
+	}
+}
+
+// plainCourses are about steps before the pivot.
+func plainCourses() []course {
+	return []course{
 		{"steps run in order", func(j *journal) []Step[state] {
 			return []Step[state]{
 				Do("a", j.does("a")).Undo(j.does("-a")), DoTx("b", j.writes("b")).UndoTx(j.writes("-b")), Do("c", j.does("c")).NoUndo(),
@@ -122,6 +169,12 @@ func TestCourses(t *testing.T) {
 		{"a failed attempt is made good by the next", func(j *journal) []Step[state] {
 			return []Step[state]{quick(Do("a", j.does("a", errPlain, errBusy)).Undo(j.does("-a")), 5), quick(Pivot("p", j.does("p", errPlain)), 5), quick(Then("t", j.does("t", errPlain, errBusy)), 5)}
 		}, "a a a p p t t t", Completed, ""},
+	}
+}
+
+// pivotCourses are about the pivot and what follows it.
+func pivotCourses() []course {
+	return []course{
 		{"a refused pivot compensates", func(j *journal) []Step[state] {
 			return []Step[state]{Do("a", j.does("a")).Undo(j.does("-a")), Pivot("p", j.does("p", errRefused)), Then("t", j.does("t"))}
 		}, "a p -a", Compensated, "DECLINED"},
@@ -152,6 +205,12 @@ func TestCourses(t *testing.T) {
 		{"an undo that is refused parks", func(j *journal) []Step[state] {
 			return []Step[state]{Do("b", j.does("b")).Undo(j.does("-b", errDenied)), Do("c", j.does("c", errRefused)).NoUndo()}
 		}, "b c -b", Parked, "DENIED"},
+	}
+}
+
+// waitingCourses are about panics, deadlines and waits.
+func waitingCourses() []course {
+	return []course{
 		{"a panic is an unknown outcome", func(j *journal) []Step[state] {
 			return []Step[state]{quick(Do("a", func(context.Context, state) error { j.add("a"); panic("boom") }).Undo(j.does("-a")), 2)}
 		}, "a a -a", Compensated, "PANIC"},
@@ -167,53 +226,6 @@ func TestCourses(t *testing.T) {
 		{"a signal that does not come is made good by Else", func(j *journal) []Step[state] {
 			return []Step[state]{Await("paid", func(context.Context, *store.Tx, state, Signal) error { return nil }).Within(time.Millisecond).Else(j.writes("else")), Do("b", j.does("b")).NoUndo()}
 		}, "else b", Completed, ""},
-	}
-	for _, tt := range tests {
-		for _, twice := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, twice %t", tt.name, twice), func(t *testing.T) {
-				t.Parallel()
-				j := &journal{}
-				var s Saga[state]
-				var mu sync.Mutex
-				var outcomes []Outcome
-				a := start(t, config{twice: twice, declare: func(set *service.Setup) {
-					steps := append(tt.steps(j), End(func(ctx context.Context, tx *store.Tx, _ state, o Outcome) error {
-						mu.Lock()
-						defer mu.Unlock()
-						outcomes = append(outcomes, o)
-						return write(ctx, tx, string(o.State))
-					}))
-					s = Define(set, "course", steps...)
-				}})
-				a.must(func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil })
-				run := wait(t, s, "1")
-				if run.State != tt.state {
-					t.Errorf("the run is %s, want %s: %v", run.State, tt.state, run.Err)
-				}
-				if got := j.String(); !twice && got != tt.calls {
-					t.Errorf("called %q, want %q", got, tt.calls)
-				}
-				err := run.Cause
-				if run.State == Parked {
-					err = run.Err
-				}
-				if f := fault.From(err); tt.err == "" && err != nil || tt.err != "" && (f == nil || f.Reason != tt.err) {
-					t.Errorf("the error is %v, want %q", err, tt.err)
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				if len(outcomes) == 0 || outcomes[len(outcomes)-1].State != tt.state {
-					t.Errorf("End was told %v", outcomes)
-				}
-				if e := a.effects(); len(e) == 0 || e[len(e)-1] != string(tt.state) || slices.Index(e, string(tt.state)) != len(e)-1 {
-					t.Errorf("the effects are %v: want exactly one %s, at the end", e, tt.state)
-				}
-				active, parked := count(t, a)
-				if want := flag(tt.state == Parked); active != 0 || parked != want {
-					t.Errorf("active %d and parked %d, want 0 and %d", active, parked, want)
-				}
-			})
-		}
 	}
 }
 
