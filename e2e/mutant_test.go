@@ -31,4 +31,13 @@ func TestAMechanismThatIsRemovedIsMissed(t *testing.T) {
 			t.Errorf("%d kills, and nobody missed the mechanism", mutantRounds)
 		})
 	}
+	t.Run("nothing removed", func(t *testing.T) {
+		dir := t.TempDir()
+		c := newCustomers(t, dir)
+		crashOnce(t, c, start(t, bin, dir), 0)
+		f := start(t, bin, dir)
+		f.signIn("customer@shop.test")
+		c.settle(f)
+		f.green(30 * time.Second)
+	})
 }
