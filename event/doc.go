@@ -2,17 +2,21 @@
 // and only if its transaction commits, and has its effect once per consumer:
 //
 //	func setup(s *service.Setup) error {
-//		db := s.DB(migrations)
-//		placed := event.Publishes[*orderpb.OrderPlaced](s)
-//		event.Consume(s, func(ctx context.Context, tx *store.Tx, p *orderpb.OrderPlaced) error {
-//			_, err := tx.ExecContext(ctx, "UPDATE stock SET n = n - 1 WHERE sku = $1", p.Sku)
-//			return err // with the memory of the event in one commit
-//		})
-//		…
-//		return db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-//			placed.Publish(tx, &orderpb.OrderPlaced{OrderId: id}) // in the commit, or not at all
+//		o := &orders{db: s.DB(migrations), placed: event.Publishes[*orderpb.OrderPlaced](s)}
+//		event.Consume(s, o.delivered)
+//		return nil
+//	}
+//
+//	func (o *orders) place(ctx context.Context, id string) error {
+//		return o.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+//			o.placed.Publish(tx, &orderpb.OrderPlaced{OrderId: id}) // in the commit, or not at all
 //			return nil
 //		})
+//	}
+//
+//	func (o *orders) delivered(ctx context.Context, tx *store.Tx, d *shippingpb.ShipmentDelivered) error {
+//		_, err := tx.ExecContext(ctx, "UPDATE orders SET state = 'DELIVERED' WHERE id = $1", d.OrderId)
+//		return err // its effect and the memory of the event are one commit
 //	}
 //
 // The way of an event:
