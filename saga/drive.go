@@ -14,15 +14,15 @@ import (
 func (e *engine) drive(r *record) {
 	d := e.sagas[r.saga]
 	r.ctx = e.context(r)
-	err := d.agree(r)
-	if err == nil && r.original == nil {
-		r.original, err = d.decode(r.state)
-	}
-	if err != nil {
-		if r.original == nil {
-			r.original = d.fresh()
+	if r.original == nil {
+		var err error
+		if r.original, err = d.decode(r.state); err != nil {
+			e.stop(r, ErrChanged.Wrap(err), true)
+			return
 		}
-		e.stop(r, ErrChanged.Wrap(err))
+	}
+	if err := d.agree(r); err != nil {
+		e.stop(r, ErrChanged.Wrap(err), false)
 		return
 	}
 	for r != nil && r.held() && !e.stopping() {
@@ -30,12 +30,13 @@ func (e *engine) drive(r *record) {
 	}
 }
 
-// stop parks a run that cannot be worked on.
-func (e *engine) stop(r *record, err error) {
+// stop parks a run that cannot be worked on, quiet without End: its state
+// cannot be read.
+func (e *engine) stop(r *record, err error, quiet bool) {
 	e.move(r, pure(func(r *record) move {
 		n := r.fork()
 		n.park(err, false)
-		return move{next: n, log: []Event{{Kind: "parked", Step: r.step, Detail: err.Error()}}}
+		return move{next: n, quiet: quiet, log: []Event{{Kind: "parked", Step: r.step, Detail: err.Error()}}}
 	}))
 }
 
@@ -54,7 +55,7 @@ func (e *engine) advance(d *definition, r *record) *record {
 			return move{next: r.fork()}
 		}))
 	case s == nil:
-		e.stop(r, ErrChanged.WithMessage("the program has no step %q in saga %q", r.step, r.saga))
+		e.stop(r, ErrChanged.WithMessage("the program has no step %q in saga %q", r.step, r.saga), false)
 	case r.status == backward:
 		n = e.undo(d, r, s)
 	case s.inTx():
@@ -79,12 +80,21 @@ func (e *engine) turn(d *definition, r *record, cause error, own bool) move {
 // forth calls a step's function and stores its result with the next intent.
 func (e *engine) forth(d *definition, r *record, s *step) *record {
 	state := proto.Clone(r.original)
-	err, halted := e.attempt(r, s, func(ctx context.Context) error { return s.do(ctx, state) })
+	var b []byte
+	err, halted := e.attempt(r, s, func(ctx context.Context) (err error) {
+		if err = s.do(ctx, state); err == nil {
+			b, err = encode(state)
+		}
+		return err
+	})
 	if err != nil {
 		return e.failed(d, r, s, err, halted)
 	}
-	n := e.move(r, pure(func(r *record) move { return e.done(d, r, s, state) }))
-	return n
+	return e.move(r, pure(func(r *record) move {
+		m := e.done(d, r, s, state)
+		m.encoded = b
+		return m
+	}))
 }
 
 // done makes the move of a step that has succeeded.
@@ -166,6 +176,9 @@ func (e *engine) effect(ctx context.Context, tx *store.Tx, r *record, s *step, s
 	}
 	next := r.fork()
 	next.wait(r.wake)
+	if s.kind == kindAwait {
+		next.waits = s.name // a parked run had let go of it
+	}
 	return next, nil
 }
 
@@ -191,9 +204,12 @@ func (e *engine) undo(d *definition, r *record, s *step) *record {
 			return err
 		case s.undo != nil:
 			state = proto.Clone(r.original)
-			return s.undo(attempt, state)
+			if err := s.undo(attempt, state); err != nil {
+				return err
+			}
+			_, err = encode(state)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return e.failed(d, r, s, err, halted)

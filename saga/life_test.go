@@ -460,3 +460,89 @@ func TestASleepThatPanicsIsAFailedStep(t *testing.T) {
 		t.Errorf("the run is %s", run.State)
 	}
 }
+
+func TestAStateThatCannotBeStoredIsAFailedStep(t *testing.T) {
+	spoil := func(st state) { set(st, "text", "\xff") }
+	for name, step := range map[string]Step[state]{
+		"a call":                    Do("a", func(_ context.Context, st state) error { spoil(st); return nil }).NoUndo(),
+		"a step in the transaction": DoTx("a", func(_ context.Context, _ *store.Tx, st state) error { spoil(st); return nil }).NoUndo(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var s Saga[state]
+			a := start(t, config{declare: func(setup *service.Setup) { s = Define(setup, "course", quick(step, 2)) }})
+			begin(a, s, "1")
+			if run := wait(t, s, "1"); run.State != Compensated || run.Cause == nil {
+				t.Errorf("the run is %s: %v", run.State, run.Cause)
+			}
+		})
+	}
+}
+
+func TestAStateThatCannotBeReadIsParkedAndKept(t *testing.T) {
+	dir, at := t.TempDir(), make(chan struct{})
+	var s Saga[state]
+	var told atomic.Bool
+	declare := func(setup *service.Setup) {
+		s = Define(setup, "course", Do("a", func(ctx context.Context, _ state) error { close(at); <-ctx.Done(); return ctx.Err() }).NoUndo(),
+			End(func(context.Context, *store.Tx, state, Outcome) error { told.Store(true); return nil }))
+	}
+	a := start(t, config{dir: dir, declare: declare})
+	begin(a, s, "1")
+	<-at
+	a.must(func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.ExecContext(ctx, "UPDATE argosy_saga_runs SET state = $1", []byte{0xff})
+		return err
+	})
+	a.kill()
+	b := start(t, config{dir: dir, declare: declare})
+	awaitIdle(t, b.e)
+	var kept []byte
+	var status string
+	late := time.After(patience)
+	for status != string(Parked) {
+		err := b.db.Read(context.Background(), func(ctx context.Context, q store.Querier) error {
+			return q.QueryRowContext(ctx, "SELECT status, state FROM argosy_saga_runs").Scan(&status, &kept)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-late:
+			t.Fatalf("the run is %s", status)
+		default:
+			runtime.Gosched()
+		}
+	}
+	if len(kept) != 1 || kept[0] != 0xff || told.Load() {
+		t.Errorf("the state is %x, End was told: %t", kept, told.Load())
+	}
+}
+
+func TestAResumedWaitIsStillWokenByItsSignal(t *testing.T) {
+	dir := t.TempDir()
+	var s Saga[state]
+	declare := func(name string) func(*service.Setup) {
+		return func(setup *service.Setup) { s = Define(setup, "course", Await(name, taken)) }
+	}
+	a := start(t, config{dir: dir, declare: declare("go")})
+	begin(a, s, "1")
+	awaitStep(t, s, "1", "go")
+	a.must(func(ctx context.Context, tx *store.Tx) error { // as a claim finds it
+		_, err := tx.ExecContext(ctx, "UPDATE argosy_saga_runs SET due = 1")
+		return err
+	})
+	a.stop()
+	b := start(t, config{dir: dir, declare: declare("gone")}) // a program without the step
+	if run := wait(t, s, "1"); run.State != Parked {
+		t.Fatalf("the run is %s", run.State)
+	}
+	b.stop()
+	c := start(t, config{dir: dir, declare: declare("go")})
+	c.must(func(_ context.Context, tx *store.Tx) error { return s.Resume(tx, "1") })
+	awaitStep(t, s, "1", "go")
+	c.must(func(_ context.Context, tx *store.Tx) error { s.Signal(tx, "1", "go", nil); return nil })
+	if run := wait(t, s, "1"); run.State != Completed {
+		t.Errorf("the run is %s", run.State)
+	}
+}

@@ -20,10 +20,11 @@ import (
 // move is what a transition changes: the run's next row, the new state, and
 // what to write into the history.
 type move struct {
-	next  *record
-	state proto.Message // nil: as it was
-	log   []Event
-	quiet bool // store the row as it is: do not end the run
+	next    *record
+	state   proto.Message // nil: as it was
+	encoded []byte        // the state as it is stored; nil: not encoded yet
+	log     []Event
+	quiet   bool // store the row as it is: do not end the run
 }
 
 // plan computes a move from the run's row, inside the transaction that stores
@@ -52,17 +53,17 @@ func (e *engine) commit(ctx context.Context, r *record, p plan) (*record, error)
 		n, d := m.next, e.sagas[r.saga]
 		n.original = r.original
 		if m.state != nil {
-			n.original = m.state
+			n.original, n.state = m.state, m.encoded
+			if n.state == nil {
+				if n.state, err = encode(m.state); err != nil {
+					return err
+				}
+			}
 		}
 		n.updated = max(e.now().UnixMicro(), r.updated)
 		if !m.quiet && (n.step == "" || n.over()) {
 			if err := e.finish(ctx, tx, d, n); err != nil {
 				return &endError{err}
-			}
-		}
-		if n.original != r.original {
-			if n.state, err = proto.Marshal(n.original); err != nil {
-				return fmt.Errorf("encode the state of saga %s: %w", r.saga, err)
 			}
 		}
 		first := n.events
@@ -109,7 +110,18 @@ func (e *engine) finish(ctx context.Context, tx *store.Tx, d *definition, n *rec
 		return err
 	}
 	n.original = state
-	return nil
+	n.state, err = encode(state)
+	return err
+}
+
+// encode returns the state as it is stored. It fails when a step has put text
+// into it that is not UTF-8.
+func encode(state proto.Message) ([]byte, error) {
+	b, err := proto.Marshal(state)
+	if err != nil {
+		return nil, fmt.Errorf("encode the state of a saga: %w", err)
+	}
+	return blob(b), nil
 }
 
 // move stores the transition and returns the run as it then is, or nil when it
@@ -173,7 +185,6 @@ func (e *engine) endLater(r *record, p plan, end *endError) *record {
 			return m, nil
 		}
 		if n.over() { // parked
-			n.holder, n.due, n.waits = "", sql.NullInt64{}, ""
 			m.log = append(m.log, Event{Kind: "failed", Step: n.step, Detail: end.Error()})
 			return m, nil
 		}
@@ -184,7 +195,6 @@ func (e *engine) endLater(r *record, p plan, end *endError) *record {
 		m.log = append(m.log, Event{Kind: "failed", Detail: end.Error()})
 		if n.attempt >= ThenAttempts {
 			n.park(ErrEnd.Wrap(end), false)
-			n.holder, n.due = "", sql.NullInt64{}
 			return m, nil
 		}
 		n.rest(e.now().Add(backoff(&endStep, n.attempt, end.err)).UnixMicro())
@@ -259,6 +269,7 @@ func (r *record) back(name, instance string) {
 // step asks under a new key, since the old one would repeat the refusal.
 func (r *record) park(err error, newKey bool) {
 	r.err, r.resumes, r.status = encodeError(err), r.status, Parked
+	r.holder, r.due, r.waits = "", sql.NullInt64{}, ""
 	if newKey {
 		r.gen++
 	}
