@@ -108,17 +108,30 @@ func (b *breaker) allow() (uint64, error) {
 	return 0, errOpen.WithRetryAfter(max(b.until.Sub(now), time.Millisecond))
 }
 
+// outcome is what a call says of the other side.
+type outcome int
+
+const (
+	healthy outcome = iota // it answered, be it with a refusal
+	nothing                // the call did not get to an answer of the other side
+	failing                // it is in trouble
+)
+
 // done tells how a call ended.
-func (b *breaker) done(generation uint64, failed bool) {
+func (b *breaker) done(generation uint64, o outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if generation != b.generation {
 		return
 	}
 	switch {
+	case o == nothing:
+		if b.state == HalfOpen { // the next call probes instead
+			b.probing--
+		}
 	case b.state == Closed:
-		b.count(failed)
-	case failed:
+		b.count(o == failing)
+	case o == failing:
 		b.pause = min(2*b.pause, b.c.MaxPause)
 		b.open()
 	default:
@@ -180,21 +193,28 @@ func (b *breaker) current() State {
 	return b.state
 }
 
-// failed reports whether an error says that the other side is in trouble. What
-// the caller did wrong, what it took back and what a breaker or a limit
-// refused does not.
-func failed(ctx context.Context, err error) bool {
+// judge reads an outcome from how a call ended. What the caller did wrong is an
+// answer; what the caller took back, and what a breaker refused, says nothing.
+func judge(ctx context.Context, err error) outcome {
 	if err == nil {
-		return false
+		return healthy
 	}
 	e := fault.From(err)
 	switch e.Code {
+	case codes.Canceled:
+		return nothing
 	case codes.Unavailable:
-		return e.Reason != reasonOpen
+		if e.Reason == reasonOpen {
+			return nothing
+		}
+		return failing
 	case codes.Internal, codes.Unknown, codes.DataLoss:
-		return true
+		return failing
 	case codes.DeadlineExceeded:
-		return !e.NotDone && ctx.Err() != context.Canceled
+		if e.NotDone || ctx.Err() == context.Canceled {
+			return nothing
+		}
+		return failing
 	}
-	return false
+	return healthy
 }

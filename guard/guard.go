@@ -96,12 +96,12 @@ func (g *Guard) once(ctx context.Context, attempt func(ctx context.Context) erro
 	ended := false
 	defer func() {
 		if !ended { // a panic: the probe must not be lost
-			g.breaker.done(generation, false)
+			g.breaker.done(generation, nothing)
 		}
 	}()
 	err = attempt(ctx)
 	ended = true
-	g.breaker.done(generation, failed(ctx, err))
+	g.breaker.done(generation, judge(ctx, err))
 	return err
 }
 

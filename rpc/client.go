@@ -98,8 +98,8 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 		return nil, errInTransaction
 	}
 	ctx = c.outgoing(ctx, m.Method)
+	cancel := func() {}
 	if m.Deadline > 0 {
-		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, m.Deadline)
 		opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { cancel() }))
 	}
@@ -108,6 +108,9 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 		stream, err = c.c.Transport.NewStream(ctx, desc, method, opts...)
 		return err
 	})
+	if err != nil {
+		cancel()
+	}
 	return stream, err
 }
 

@@ -57,16 +57,9 @@ func (c *local) Invoke(ctx context.Context, method string, args, reply any, opts
 	call := &localCall{c: c, h: h, t: t, args: args, done: make(chan struct{})}
 	c.server.calls.Add(1)
 	go call.serve(serverContext(ctx, t))
-	select {
-	case <-call.done:
-	case <-ctx.Done():
-		return contextError(ctx) // the handler is cancelled and left to end by itself
-	}
-	t.fill(opts)
-	if call.err != nil {
-		return call.err
-	}
-	return copyInto(reply, call.reply, c.o.Wire)
+	err = call.wait(ctx, reply, opts)
+	finish(opts, err)
+	return err
 }
 
 // localCall is one unary call under way.
@@ -78,6 +71,37 @@ type localCall struct {
 	reply any
 	err   error
 	done  chan struct{}
+
+	mu   sync.Mutex
+	left bool // the caller has gone, and its request is its own again
+}
+
+// wait waits for the reply, or for the end of the caller's context: then the
+// handler is cancelled and left to end by itself.
+func (l *localCall) wait(ctx context.Context, reply any, opts []grpc.CallOption) error {
+	select {
+	case <-l.done:
+	case <-ctx.Done():
+		l.mu.Lock() // after a copy that is under way
+		l.left = true
+		l.mu.Unlock()
+		return contextError(ctx)
+	}
+	l.t.fill(opts)
+	if l.err != nil {
+		return l.err
+	}
+	return copyInto(reply, l.reply, l.c.o.Wire)
+}
+
+// request copies the request for the handler, unless the caller has gone.
+func (l *localCall) request(into any) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left {
+		return status.Error(codes.Canceled, "the caller has gone")
+	}
+	return copyInto(into, l.args, l.c.o.Wire)
 }
 
 // serve runs the server chain. A Goexit in the handler ends the call as a panic would.
@@ -85,9 +109,7 @@ func (l *localCall) serve(ctx context.Context) {
 	defer l.c.server.calls.Done()
 	defer close(l.done)
 	l.err = status.Error(codes.Internal, "internal error")
-	l.reply, l.err = l.c.server.serveUnary(ctx, l.h, l.c.o.Principal, func(v any) error {
-		return copyInto(v, l.args, l.c.o.Wire)
-	})
+	l.reply, l.err = l.c.server.serveUnary(ctx, l.h, l.c.o.Principal, l.request)
 }
 
 // find returns the handler of a method, or the error that the network gives.

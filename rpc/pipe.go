@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"io"
-	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -67,16 +66,16 @@ type pipe struct {
 	done   chan struct{}      // closed once the handler has returned
 	err    error              // how it ended; read after done
 
-	closing sync.Once
+	closed bool // the client's side is; its methods for sending are not concurrent
 }
 
 // end is called once, when the handler has returned.
 func (p *pipe) end(err error) {
 	p.t.send()
 	p.err = err
+	p.t.fill(p.opts) // before the client can learn of the end and look
 	close(p.done)
 	close(p.down)
-	p.t.fill(p.opts)
 	finish(p.opts, err)
 }
 
@@ -104,12 +103,18 @@ func (p *pipe) Trailer() metadata.MD {
 func (p *pipe) Context() context.Context { return p.ctx }
 
 func (p *pipe) CloseSend() error {
-	p.closing.Do(func() { close(p.up) })
+	if !p.closed {
+		p.closed = true
+		close(p.up)
+	}
 	return nil
 }
 
 // SendMsg returns io.EOF when the stream has ended; RecvMsg tells how.
 func (p *pipe) SendMsg(m any) error {
+	if p.closed {
+		return status.Error(codes.Internal, "SendMsg was called after CloseSend")
+	}
 	msg, err := clone(m, p.wire)
 	if err != nil {
 		return err

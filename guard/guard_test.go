@@ -1,0 +1,167 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/argosy-go/argosy/fault"
+)
+
+var (
+	errAway     = fault.New(codes.Unavailable, "AWAY", "away")
+	errNotFound = fault.New(codes.NotFound, "NOT_FOUND", "no such thing")
+)
+
+// calls makes n calls that end with err and returns how many were attempted.
+func calls(t *testing.T, g *Guard, n int, err error) (attempts int) {
+	t.Helper()
+	for range n {
+		_ = g.Do(t.Context(), func(context.Context) error { attempts++; return err })
+	}
+	return attempts
+}
+
+func TestRetry(t *testing.T) {
+	tests := map[string]struct {
+		retryable bool
+		err       error
+		want      int
+	}{
+		"a method that may be retried is, three times in all":  {true, errAway, 3},
+		"a method that may not is called once":                 {false, errAway, 1},
+		"what is certainly not done is retried for any method": {false, errAway.Refused(), 3},
+		"an answer is not retried":                             {true, errNotFound, 1},
+		"an unknown error is not retried":                      {true, errors.New("boom"), 1},
+		"an unknown outcome at the deadline is not retried":    {true, fault.New(codes.DeadlineExceeded, "LATE", "late"), 1},
+		"what a layer below retried is not retried again":      {true, errAway.WithMetadata(retriedKey, "true"), 1},
+		"a limit that says when to come again is":              {true, fault.New(codes.ResourceExhausted, "QUOTA", "quota").WithRetryAfter(time.Second), 3},
+		"a limit that does not say is not":                     {true, fault.New(codes.ResourceExhausted, "QUOTA", "quota"), 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := NewTarget("t", Config{}).Method("from", "/t/M", tt.retryable)
+				if got := calls(t, g, 1, tt.err); got != tt.want {
+					t.Errorf("attempts = %d, want %d", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func TestRetryWaitsAsLongAsItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{}).Method("from", "/t/M", true)
+		begun := time.Now()
+		calls(t, g, 1, errAway.WithRetryAfter(3*time.Second))
+		if took := time.Since(begun); took < 6*time.Second {
+			t.Errorf("two retries after %v, want at least 6s", took)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun = time.Now()
+		_ = g.Do(ctx, func(context.Context) error { return errAway.WithRetryAfter(3 * time.Second) })
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("waited %v for a retry that the deadline does not leave room for", took)
+		}
+	})
+}
+
+func TestRetriesStayInTheirBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		target := NewTarget("t", Config{Breaker: BreakerConfig{MinCalls: 1 << 30}})
+		got := calls(t, target.Method("from", "/t/M", true), n, errAway)
+		if most := n + n/10 + reserve; got > most {
+			t.Errorf("%d calls made %d attempts, want at most %d", n, got, most)
+		}
+	})
+}
+
+func TestBreakerOpensProbesAndCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		if got := calls(t, g, 100, errAway); got != 20 || g.State() != Open {
+			t.Fatalf("%d calls went through, state %d; want 20 and open", got, g.State())
+		}
+		err := g.Do(t.Context(), func(context.Context) error { return nil })
+		if e := fault.From(err); e == nil || e.Code != codes.Unavailable || !e.NotDone || e.RetryAfter <= 0 {
+			t.Errorf("an open breaker says %#v, want UNAVAILABLE, not done, with a time", e)
+		}
+		time.Sleep(500 * time.Millisecond) // virtual
+		if calls(t, g, 1, errAway); g.State() != Open {
+			t.Error("a failed probe must open it again")
+		}
+		time.Sleep(500 * time.Millisecond)
+		if got := calls(t, g, 1, nil); got != 0 {
+			t.Error("the pause must grow after a failed probe")
+		}
+		time.Sleep(500 * time.Millisecond)
+		calls(t, g, 5, context.Canceled) // says nothing, and gives its place back
+		if calls(t, g, 3, nil); g.State() != Closed {
+			t.Errorf("state %d after three good probes, want closed", g.State())
+		}
+	})
+}
+
+func TestBreakerStaysClosed(t *testing.T) {
+	tests := map[string]error{
+		"on answers":                          errNotFound,
+		"on calls taken back":                 context.Canceled,
+		"on another breaker's answer":         errOpen,
+		"on deadlines that had passed before": fault.New(codes.DeadlineExceeded, "LATE", "late").Refused(),
+	}
+	for name, err := range tests {
+		t.Run(name, func(t *testing.T) {
+			g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+			if got := calls(t, g, 200, err); got != 200 || g.State() != Closed {
+				t.Errorf("%d of 200 went through, state %d", got, g.State())
+			}
+		})
+	}
+}
+
+func TestOldFailuresAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		calls(t, g, 19, errAway)
+		time.Sleep(11 * time.Second) // virtual
+		if calls(t, g, 19, errAway); g.State() != Closed {
+			t.Error("failures from before the window opened the breaker")
+		}
+	})
+}
+
+func TestAPanicDoesNotKeepAProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		calls(t, g, 20, errAway)
+		time.Sleep(time.Second) // virtual
+		for range 5 {
+			func() {
+				defer func() { _ = recover() }()
+				_ = g.Do(t.Context(), func(context.Context) error { panic("boom") })
+			}()
+		}
+		if calls(t, g, 3, nil); g.State() != Closed {
+			t.Error("panics used the probes up")
+		}
+	})
+}
+
+func BenchmarkHealthy(b *testing.B) {
+	g := NewTarget("t", Config{}).Method("from", "/t/M", true)
+	ctx := b.Context()
+	ok := func(context.Context) error { return nil }
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := g.Do(ctx, ok); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
