@@ -93,15 +93,15 @@ func TestBreakerOpensProbesAndCloses(t *testing.T) {
 		if e := fault.From(err); e == nil || e.Code != codes.Unavailable || !e.NotDone || e.RetryAfter <= 0 {
 			t.Errorf("an open breaker says %#v, want UNAVAILABLE, not done, with a time", e)
 		}
-		time.Sleep(500 * time.Millisecond) // virtual
+		<-time.After(500 * time.Millisecond)
 		if calls(t, g, 1, errAway); g.State() != Open {
 			t.Error("a failed probe must open it again")
 		}
-		time.Sleep(500 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 		if got := calls(t, g, 1, nil); got != 0 {
 			t.Error("the pause must grow after a failed probe")
 		}
-		time.Sleep(500 * time.Millisecond)
+		<-time.After(500 * time.Millisecond)
 		calls(t, g, 5, context.Canceled) // says nothing, and gives its place back
 		if calls(t, g, 3, nil); g.State() != Closed {
 			t.Errorf("state %d after three good probes, want closed", g.State())
@@ -130,7 +130,7 @@ func TestOldFailuresAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
 		calls(t, g, 19, errAway)
-		time.Sleep(11 * time.Second) // virtual
+		<-time.After(11 * time.Second)
 		if calls(t, g, 19, errAway); g.State() != Closed {
 			t.Error("failures from before the window opened the breaker")
 		}
@@ -141,7 +141,7 @@ func TestAPanicDoesNotKeepAProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
 		calls(t, g, 20, errAway)
-		time.Sleep(time.Second) // virtual
+		<-time.After(time.Second)
 		for range 5 {
 			func() {
 				defer func() { _ = recover() }()
