@@ -16,7 +16,7 @@ import (
 )
 
 // patience is how long a test waits for something that should happen at once.
-const patience = 4 * time.Second
+const patience = 30 * time.Second
 
 var tables = fstest.MapFS{"0001_effects.sql": {Data: []byte(`-- +goose Up
 CREATE TABLE effects (n INTEGER PRIMARY KEY, run TEXT NOT NULL, what TEXT NOT NULL);

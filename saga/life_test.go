@@ -341,7 +341,7 @@ func TestMoreRunsThanAtOnceAllEnd(t *testing.T) {
 	a := start(t, config{declare: func(setup *service.Setup) {
 		s = Define(setup, "course", Do("a", nothing).NoUndo(), Sleep("nap", func(state) time.Duration { return time.Millisecond }), Do("b", nothing).NoUndo())
 	}})
-	const runs = 2000
+	const runs = 3 * runsAtOnce
 	a.must(func(_ context.Context, tx *store.Tx) error {
 		for i := range runs {
 			s.Start(tx, fmt.Sprint(i), &structpb.Struct{})
