@@ -1,0 +1,78 @@
+package rpc_test
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	pb "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/rpc"
+)
+
+func TestContractIsFoundBehindAConstructor(t *testing.T) {
+	d, err := rpc.Contract(healthpb.NewHealthClient)
+	if err != nil || d.FullName() != "grpc.health.v1.Health" {
+		t.Errorf("%v, %v", d, err)
+	}
+	if _, err := rpc.Contract(func(grpc.ClientConnInterface) error { return nil }); err == nil {
+		t.Error("a function that makes no client was taken for one")
+	}
+}
+
+func TestAContractHasOneOwner(t *testing.T) {
+	s := rpc.NewServer(rpc.ServerConfig{})
+	for _, owner := range []string{"a", "b"} {
+		err := s.Register(owner, &pb.TestService_ServiceDesc, &tester{})
+		if (err == nil) != (owner == "a") {
+			t.Errorf("%s: %v", owner, err)
+		}
+	}
+}
+
+func TestACallThatIsLeftLeavesTheRequestAlone(t *testing.T) {
+	conns, _ := transports(t)
+	c := pb.NewTestServiceClient(conns["process"])
+	for range 500 { // the race detector looks on
+		ctx, cancel := context.WithCancel(outgoing(t.Context()))
+		in := ask("hello")
+		go cancel()
+		_, _ = c.UnaryCall(ctx, in)
+		in.Payload.Body[0] = 'x'
+		<-ctx.Done()
+	}
+}
+
+// away refuses calls, certainly not done, until it has had enough.
+type away struct {
+	grpc.ClientConnInterface
+	refusals int
+	callers  []string
+}
+
+func (a *away) Invoke(ctx context.Context, _ string, in, out any, _ ...grpc.CallOption) error {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	a.callers = append(a.callers, md.Get(rpc.CallerHeader)...)
+	if a.refusals--; a.refusals >= 0 {
+		return fault.New(codes.Unavailable, "AWAY", "away").Refused()
+	}
+	proto.Merge(out.(proto.Message), in.(proto.Message))
+	return nil
+}
+
+func TestClientSendsAgainWhatWasNotDone(t *testing.T) {
+	d := pb.File_grpc_testing_test_proto.Services().ByName("TestService")
+	a := &away{refusals: 2}
+	c := pb.NewTestServiceClient(rpc.NewClient(rpc.ClientConfig{From: "order", Contract: d, Transport: a}))
+	if _, err := c.EmptyCall(t.Context(), &pb.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(a.callers) != 3 || a.callers[2] != "order" {
+		t.Errorf("attempts by %v, want three by order", a.callers)
+	}
+}
