@@ -24,7 +24,6 @@ import (
 )
 
 type (
-	text   = wrapperspb.StringValue
 	number = wrapperspb.Int64Value
 )
 

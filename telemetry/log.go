@@ -26,7 +26,7 @@ func newHandler(out io.Writer, s Settings) (slog.Handler, error) {
 	case format == "json", (format == "" || format == "auto") && !terminal:
 		return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), nil
 	case format == "console", format == "" || format == "auto":
-		return tint.NewHandler(out, &tint.Options{
+		return tint.NewTextHandler(out, &tint.Options{
 			Level: level, TimeFormat: "15:04:05.000", NoColor: s.NoColor || !terminal,
 		}), nil
 	}

@@ -304,7 +304,7 @@ func TestWebhooksAreSignedAndComeUntilTheyAreTaken(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	c = start(t, Config{Dir: dir, Delivery: webhook.Config{Twice: 1, Jitter: 20 * time.Millisecond}})
+	start(t, Config{Dir: dir, Delivery: webhook.Config{Twice: 1, Jitter: 20 * time.Millisecond}})
 	a, ok := witness.Find(t.Context(), dir, Name)
 	if !ok {
 		t.Fatal("no address")
