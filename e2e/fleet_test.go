@@ -64,7 +64,7 @@ type fleet struct {
 	dir     string
 	env     []string
 	cmd     *exec.Cmd
-	out     *bytes.Buffer
+	out     *output
 	exited  chan struct{}
 	exitErr error
 	addrs   struct{ HTTP, GRPC, Admin string }
@@ -76,7 +76,7 @@ type fleet struct {
 // start starts a shop in dir and waits until it is ready.
 func start(t testing.TB, bin, dir string, env ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, bin: bin, dir: dir, env: env, out: &bytes.Buffer{}, exited: make(chan struct{})}
+	f := &fleet{t: t, bin: bin, dir: dir, env: env, out: &output{}, exited: make(chan struct{})}
 	addrFile := filepath.Join(t.TempDir(), "addrs.json")
 	f.cmd = exec.Command(bin, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0",
 		"--data", dir, "--addr-file", addrFile, "--log-format", "json", "--log-level", "warn")
@@ -95,6 +95,24 @@ func start(t testing.TB, bin, dir string, env ...string) *fleet {
 	f.awaitFile(addrFile)
 	f.took = time.Since(begun)
 	return f
+}
+
+// output is what a process prints; it may be read while the process prints.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
 }
 
 // awaitFile waits for the address file, which is written once the fleet is ready.

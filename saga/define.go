@@ -35,7 +35,9 @@ type definition struct {
 	index map[string]int
 	pivot int // len(steps) when there is none
 	end   func(ctx context.Context, tx *store.Tx, state proto.Message, o Outcome) error
-	fresh func() proto.Message
+	// onStep is nil when nobody wants to know.
+	onStep func(ctx context.Context, tx *store.Tx, state proto.Message, name string) error
+	fresh  func() proto.Message
 }
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9]*([-.][a-z0-9]+)*$`)
@@ -81,6 +83,13 @@ func (d *definition) build(steps []*step) error {
 	for i, s := range steps {
 		if err := s.check(); err != nil {
 			bad("step %q: %w", s.name, err)
+		}
+		if s.kind == kindOnStep {
+			if d.onStep != nil {
+				bad("OnStep is given twice")
+			}
+			d.onStep = s.onStep
+			continue
 		}
 		if s.kind == kindEnd {
 			if i != len(steps)-1 {

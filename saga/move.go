@@ -61,6 +61,9 @@ func (e *engine) commit(ctx context.Context, r *record, p plan) (*record, error)
 			}
 		}
 		n.updated = max(e.now().UnixMicro(), r.updated)
+		if err := d.progress(ctx, tx, r, n); err != nil {
+			return err
+		}
 		if !m.quiet && (n.step == "" || n.over()) {
 			if err := e.finish(ctx, tx, d, n); err != nil {
 				return &endError{err}
@@ -85,6 +88,15 @@ func (e *engine) commit(ctx context.Context, r *record, p plan) (*record, error)
 		return nil
 	})
 	return out, err
+}
+
+// progress calls OnStep when the move from r to n is the success of a step.
+func (d *definition) progress(ctx context.Context, tx *store.Tx, r, n *record) error {
+	if d == nil || d.onStep == nil || r.status != forward || n.status != forward || r.step == "" || n.step == r.step {
+		return nil
+	}
+	state := proto.Clone(n.original)
+	return shield(func() error { return d.onStep(ctx, tx, state, r.step) })
 }
 
 // finish ends a run that has no step left, or lets End know that it is parked.

@@ -240,3 +240,43 @@ func count(t testing.TB, a *app) (active, parked int) {
 	}
 	return active, parked
 }
+
+func TestOnStepIsToldOfEachSuccessOnceInItsTransaction(t *testing.T) {
+	for _, twice := range []bool{false, true} {
+		j := &journal{}
+		var s Saga[state]
+		a := start(t, config{twice: twice, declare: func(setup *service.Setup) {
+			s = Define(setup, "trip",
+				quick(Do("hotel", j.does("hotel", errPlain)), 3).Undo(j.does("-hotel")),
+				DoTx("seat", j.writes("seat")).NoUndo(),
+				Do("flight", j.does("flight", errRefused)).NoUndo(),
+				OnStep(func(ctx context.Context, tx *store.Tx, st state, name string) error {
+					st.Fields = nil // is dropped
+					return write(ctx, tx, "told of "+name)
+				}))
+		}})
+		begin(a, s, "1")
+		wait(t, s, "1")
+		if got := strings.Join(a.effects(), ", "); got != "told of hotel, seat, told of seat" {
+			t.Errorf("the effects are %s", got)
+		}
+	}
+}
+
+func TestAFailingOnStepIsTriedAgain(t *testing.T) {
+	var s Saga[state]
+	tries := 0
+	start := start(t, config{declare: func(setup *service.Setup) {
+		s = Define(setup, "trip", Do("hotel", func(context.Context, state) error { return nil }).NoUndo(),
+			OnStep(func(context.Context, *store.Tx, state, string) error {
+				if tries++; tries < 3 {
+					return errPlain
+				}
+				return nil
+			}))
+	}})
+	begin(start, s, "1")
+	if run := wait(t, s, "1"); run.State != Completed || tries != 3 {
+		t.Errorf("%s after %d tries", run.State, tries)
+	}
+}

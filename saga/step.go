@@ -36,16 +36,17 @@ type Step[S proto.Message] struct{ s step }
 type kind int
 
 const (
-	kindDo    kind = iota // can be undone, before the pivot
-	kindPivot             // the point of no return
-	kindThen              // after the pivot, retried until it succeeds
-	kindAwait             // waits for a signal
-	kindSleep             // waits for a time
-	kindEnd               // runs in the transaction that ends the run
+	kindDo     kind = iota // can be undone, before the pivot
+	kindPivot              // the point of no return
+	kindThen               // after the pivot, retried until it succeeds
+	kindAwait              // waits for a signal
+	kindSleep              // waits for a time
+	kindEnd                // runs in the transaction that ends the run
+	kindOnStep             // runs in the transaction that stores a step's success
 )
 
 func (k kind) String() string {
-	return [...]string{"Do", "Pivot", "Then", "Await", "Sleep", "End"}[k]
+	return [...]string{"Do", "Pivot", "Then", "Await", "Sleep", "End", "OnStep"}[k]
 }
 
 type (
@@ -67,6 +68,7 @@ type step struct {
 	missed   txAction
 	sleep    func(state proto.Message) time.Duration
 	end      func(ctx context.Context, tx *store.Tx, state proto.Message, o Outcome) error
+	onStep   func(ctx context.Context, tx *store.Tx, state proto.Message, name string) error
 	timeout  time.Duration
 	attempts int
 	undos    int
@@ -178,6 +180,21 @@ func End[S proto.Message](f func(ctx context.Context, tx *store.Tx, state S, o O
 	if f != nil {
 		st.s.end = func(ctx context.Context, tx *store.Tx, m proto.Message, o Outcome) error {
 			return f(ctx, tx, m.(S), o)
+		}
+	}
+	return st.needs(f != nil)
+}
+
+// OnStep runs f in the transaction that stores the success of each step, with
+// the step's name and the state after it: for progress that others can see. It
+// costs no commit of its own. It is given once, anywhere in the list, and is no
+// step: it has no name. What f does to the state is dropped. An error is taken
+// as one of the store: the transaction is tried again until it succeeds.
+func OnStep[S proto.Message](f func(ctx context.Context, tx *store.Tx, state S, name string) error) Step[S] {
+	st := newStep[S]("", kindOnStep)
+	if f != nil {
+		st.s.onStep = func(ctx context.Context, tx *store.Tx, m proto.Message, name string) error {
+			return f(ctx, tx, m.(S), name)
 		}
 	}
 	return st.needs(f != nil)

@@ -41,7 +41,20 @@ func (o *orders) insert(ctx context.Context, tx *store.Tx, ord *orderpb.Order, c
 	return o.note(ctx, tx, ord.Id, 1, at, ord.State, ord.Events[0].Detail)
 }
 
-// change moves an order to a state, or notes progress in the state it has.
+// progress notes what has happened to an order in the state that it has.
+func (o *orders) progress(ctx context.Context, tx *store.Tx, id, detail string) error {
+	at := store.At(o.now())
+	var version int64
+	var state orderpb.State
+	err := tx.QueryRowContext(ctx, "UPDATE orders SET version = version + 1, updated_at = $1 WHERE id = $2 RETURNING version, state", at, id).
+		Scan(&version, &state)
+	if err != nil {
+		return err
+	}
+	return o.note(ctx, tx, id, version, at, state, detail)
+}
+
+// change moves an order to a state.
 func (o *orders) change(ctx context.Context, tx *store.Tx, id string, to orderpb.State, detail string) error {
 	at := store.At(o.now())
 	var version int64

@@ -64,6 +64,20 @@ func dispatchOf(f *orderpb.Fulfilment) *shippingpb.DispatchRequest {
 	return &shippingpb.DispatchRequest{OrderId: f.OrderId}
 }
 
+// milestones are the steps that a customer is told of, in a customer's words.
+var milestones = map[string]string{
+	"reserve": "stock reserved", "authorize": "card authorized", "book": "carrier booked", "capture": "paid", "dispatch": "handed to the carrier",
+}
+
+// fulfilmentProgressed notes a step that succeeded.
+func (o *orders) fulfilmentProgressed(ctx context.Context, tx *store.Tx, f *orderpb.Fulfilment, step string) error {
+	text, ok := milestones[step]
+	if !ok {
+		return nil
+	}
+	return o.progress(ctx, tx, f.OrderId, text)
+}
+
 // confirm makes the sale a fact, unless the customer has asked for the money
 // back in the meantime: then the refund follows, and nobody is told otherwise.
 func (o *orders) confirm(ctx context.Context, tx *store.Tx, f *orderpb.Fulfilment) error {

@@ -81,6 +81,7 @@ func setup(s *argosy.Setup) error {
 		saga.Then("commit-stock", saga.Call(o.inventory.CommitStock, commitOf)),
 		saga.Then("dispatch", saga.Call(o.shipping.Dispatch, dispatchOf)),
 		saga.ThenTx("confirm", o.confirm),
+		saga.OnStep(o.fulfilmentProgressed),
 		saga.End(o.fulfilmentEnded),
 	)
 	o.refund = saga.Define(s, "refund-order",

@@ -85,9 +85,5 @@ func (o *orders) onShipmentDelivered(ctx context.Context, tx *store.Tx, e *shipp
 	if _, err := tx.ExecContext(ctx, "UPDATE orders SET delivered = 1 WHERE id = $1", e.OrderId); err != nil {
 		return err
 	}
-	ord, err := o.load(ctx, tx, e.OrderId)
-	if err != nil {
-		return err
-	}
-	return o.change(ctx, tx, e.OrderId, ord.State, "delivered")
+	return o.progress(ctx, tx, e.OrderId, "delivered")
 }
