@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -44,7 +43,7 @@ func (f *Fleet) drain(ctx context.Context) error {
 	errs := []error{
 		f.workers.stop(ctx, service.Intake),
 		f.server.Shutdown(ctx),
-		shutdown(ctx, f.http),
+		f.http.drain(ctx),
 		f.workers.stop(ctx, service.Work),
 		f.server.Wait(ctx),
 		f.workers.stop(ctx, service.Output),
@@ -56,17 +55,9 @@ func (f *Fleet) drain(ctx context.Context) error {
 			}
 		}
 	}
-	errs = append(errs, shutdown(ctx, f.admin)) // last, so that an operator can look on
+	errs = append(errs, f.admin.drain(ctx)) // last, so that an operator can look on
 	f.serving.Wait()
 	return errors.Join(errs...)
-}
-
-// shutdown waits for the requests under way, and breaks them off when ctx ends first.
-func shutdown(ctx context.Context, s *http.Server) error {
-	if err := s.Shutdown(ctx); err != nil {
-		return errors.Join(fmt.Errorf("requests were broken off: %w", err), s.Close())
-	}
-	return nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

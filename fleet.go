@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,8 +36,8 @@ type Fleet struct {
 	server   *rpc.Server
 	peers    []func() error
 	lines    lines
-	http     *http.Server
-	admin    *http.Server
+	http     *drainable
+	admin    *drainable
 	serving  sync.WaitGroup
 	workers  *workers
 	ready    atomic.Bool

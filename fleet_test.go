@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -330,5 +331,22 @@ func TestRunDrainsWhenItsContextEnds(t *testing.T) {
 	p.Stdout = &out
 	if code := argosy.Run(ctx, p); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestAConnectionThatWasNeverUsedDoesNotHoldUpADrain(t *testing.T) {
+	f, err := argosy.Start(t.Context(), program(t, serving("greeter", hello)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", f.Addrs().HTTP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second) // net/http alone would take five
+	defer cancel()
+	if err := f.Stop(ctx); err != nil {
+		t.Error(err)
 	}
 }

@@ -42,11 +42,11 @@ func (f *Fleet) serve(context.Context) error {
 	return nil
 }
 
-func (f *Fleet) httpServer(h http.Handler) *http.Server {
-	return &http.Server{
+func (f *Fleet) httpServer(h http.Handler) *drainable {
+	return newDrainable(&http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		ErrorLog: slog.NewLogLogger(f.tel.Logger("http").Handler(), slog.LevelDebug),
-	}
+	})
 }
 
 // accept serves one listener until it is closed.
