@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,17 +15,9 @@ import (
 )
 
 const (
-	streamName   = "ARGOSY"
-	probeStream  = "ARGOSY_PROBE"
-	prefix       = "argosy.ev."
-	probeSubject = "argosy.probe"
-	// dedupe is how long the server knows the ids of messages. What is sent
-	// again later is told apart by the inbox.
-	dedupe = 2 * time.Minute
-	// headerRoom is what headers of the protocol take of the server's limit.
-	headerRoom     = 4 << 10
-	defaultMaxAge  = 7 * 24 * time.Hour
 	reconnectPause = 200 * time.Millisecond
+	// flushWithin bounds how long Close waits for the server to read the last acks.
+	flushWithin = time.Second
 )
 
 // Opener connects to a NATS server or cluster with JetStream: the URL is
@@ -36,7 +28,7 @@ type Opener struct{}
 func (Opener) Open(ctx context.Context, o broker.OpenOptions) (broker.Broker, error) {
 	nc, err := nats.Connect(o.URL, options(o)...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", o.URL, err)
+		return nil, fmt.Errorf("connect to %s: %w", redact(o.URL), unavailable(err))
 	}
 	b, err := New(ctx, nc, o)
 	if err != nil {
@@ -47,10 +39,27 @@ func (Opener) Open(ctx context.Context, o broker.OpenOptions) (broker.Broker, er
 	return b, nil
 }
 
-// options are those of a connection that never gives up.
+// options are those of a connection that never gives up, and that keeps nothing
+// to send while it is away: what cannot be sent now has failed, and is sent
+// again by whom it belongs to.
 func options(o broker.OpenOptions) []nats.Option {
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return []nats.Option{
-		nats.Name(o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectPause), nats.RetryOnFailedConnect(false),
+		nats.Name(o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectPause), nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
+			if !nc.IsClosed() {
+				log.Warn("the connection to the broker is lost; it is tried again", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) {
+			log.Info("the connection to the broker is back", "url", nc.ConnectedUrlRedacted())
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Warn("the broker's client reports an error", "error", err)
+		}),
 	}
 }
 
@@ -60,11 +69,17 @@ type Broker struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
 	maxAge  time.Duration
+	owned   bool
+	replies *replies
 	gather  chan *request
 	closing context.Context
 	close   context.CancelFunc
-	done    chan struct{}
-	owned   bool
+	work    sync.WaitGroup
+	// atomicPublish is false when the stream takes no batches.
+	atomicPublish bool
+
+	mu        sync.Mutex
+	receivers map[*receiver]struct{} // nil: closed
 }
 
 // New returns a broker over a connection, which the caller keeps and closes
@@ -74,7 +89,10 @@ func New(ctx context.Context, nc *nats.Conn, o broker.OpenOptions) (*Broker, err
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{nc: nc, js: js, log: o.Log, maxAge: o.MaxAge, gather: make(chan *request), done: make(chan struct{})}
+	b := &Broker{
+		nc: nc, js: js, log: o.Log, maxAge: o.MaxAge,
+		gather: make(chan *request), receivers: map[*receiver]struct{}{},
+	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -82,25 +100,14 @@ func New(ctx context.Context, nc *nats.Conn, o broker.OpenOptions) (*Broker, err
 		b.maxAge = defaultMaxAge
 	}
 	if err := b.makeStreams(ctx); err != nil {
-		return nil, fmt.Errorf("make the stream: %w", err)
+		return nil, err
+	}
+	if b.replies, err = newReplies(nc); err != nil {
+		return nil, unavailable(err)
 	}
 	b.closing, b.close = context.WithCancel(context.Background())
-	go b.publisher()
+	b.work.Go(b.publisher)
 	return b, nil
-}
-
-func (b *Broker) makeStreams(ctx context.Context) error {
-	_, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: streamName, Subjects: []string{prefix + ">"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
-		Discard: jetstream.DiscardNew, MaxAge: b.maxAge, Duplicates: dedupe, AllowAtomicPublish: true, AllowDirect: true,
-	})
-	if err != nil {
-		return unavailable(err)
-	}
-	_, err = b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-		Name: probeStream, Subjects: []string{probeSubject}, Storage: jetstream.FileStorage, MaxMsgs: 1, Discard: jetstream.DiscardOld,
-	})
-	return unavailable(err)
 }
 
 // Declare implements broker.Broker. The stream takes every topic: what is left
@@ -112,45 +119,45 @@ func (b *Broker) Declare(_ context.Context, topics ...broker.Topic) error {
 			errs = append(errs, err)
 		}
 		if t.Partitions < 1 {
-			errs = append(errs, fmt.Errorf("topic %s: it needs at least one partition", t.Name))
+			errs = append(errs, errInvalid.WithMessage("topic %s: it needs at least one partition", t.Name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkTopic refuses names that a subject cannot hold.
-func checkTopic(name string) error {
-	if name == "" || len(name) > 255 || strings.ContainsAny(name, " \t\r\n*>") {
-		return fmt.Errorf("topic %q: use dotted words of letters, digits, _ and -, at most 255 bytes", name)
-	}
-	for token := range strings.SplitSeq(name, ".") {
-		if token == "" {
-			return fmt.Errorf("topic %q: there is an empty word between its dots", name)
-		}
-	}
-	return nil
-}
-
-// subject returns where messages of a partition are. The last word is always
-// the partition, so that no two partitions of any topics share a subject.
-func subject(topic string, partition int) string {
-	return fmt.Sprintf("%s%s.%d", prefix, topic, partition)
-}
-
 // Probe implements broker.Broker: it stores a message, in a stream of its own
 // that keeps one.
 func (b *Broker) Probe(ctx context.Context) error {
+	if b.closing.Err() != nil {
+		return broker.ErrClosed
+	}
 	_, err := b.js.Publish(ctx, probeSubject, nil)
 	return unavailable(err)
 }
 
-// MaxMessageBytes implements broker.Broker.
-func (b *Broker) MaxMessageBytes() int { return max(int(b.nc.MaxPayload())-headerRoom, 0) }
+// MaxMessageBytes implements broker.Broker. It is the limit of the server that
+// the connection leads to.
+func (b *Broker) MaxMessageBytes() int { return max(int(b.nc.MaxPayload())-protocolRoom, 0) }
 
-// Close implements broker.Broker. Publications under way end with ErrClosed.
+// Close implements broker.Broker. Publications under way end with ErrClosed:
+// they may have been stored. It is safe to call more than once.
 func (b *Broker) Close() error {
+	b.mu.Lock()
+	receivers := b.receivers
+	b.receivers = nil
+	b.mu.Unlock()
 	b.close()
-	<-b.done
+	for r := range receivers {
+		r.stop()
+	}
+	b.work.Wait()
+	if receivers == nil {
+		return nil
+	}
+	b.replies.close(b.nc)
+	if b.nc.IsConnected() {
+		_ = b.nc.FlushTimeout(flushWithin) // acks that do not get there mean redeliveries
+	}
 	if b.owned {
 		b.nc.Close()
 	}
@@ -159,8 +166,8 @@ func (b *Broker) Close() error {
 
 // unavailable makes an error of the client one of the contract.
 func unavailable(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, broker.ErrUnavailable) || errors.Is(err, broker.ErrClosed) {
+		return err
 	}
 	return broker.ErrUnavailable.Wrap(err)
 }

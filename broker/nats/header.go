@@ -1,6 +1,9 @@
 package nats
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
 	"strings"
 )
 
@@ -52,4 +55,37 @@ func unescape(s string) string {
 		b.WriteByte(s[i])
 	}
 	return b.String()
+}
+
+// validName reports whether s is a name of a header of ours: the protocol's own
+// have upper case letters.
+func validName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// maxName is what the server accepts as a name of a consumer, with some room.
+const maxName = 200
+
+// short returns s, or the hash of one that is too long. No name that is not
+// hashed has "_h" in it.
+func short(s string) string {
+	if len(s) <= maxName {
+		return s
+	}
+	sum := sha256.Sum256([]byte(s))
+	return "_h" + hex.EncodeToString(sum[:])
+}
+
+func sorted(numbers []int) []int { return slices.Sorted(slices.Values(numbers)) }
+
+// distinct reports whether numbers are partitions, each of them once.
+func distinct(numbers []int) bool {
+	s := sorted(numbers)
+	return len(s) > 0 && s[0] >= 0 && len(slices.Compact(s)) == len(numbers)
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,35 +20,59 @@ const (
 	defaultInFlight = 1024
 	// ahead is how many messages the client asks for before they are received.
 	ahead = 256
+	// heartbeat is how often an idle server says that it is there; after two
+	// that are missed the client asks again.
+	heartbeat = 5 * time.Second
+	// pumpPause keeps a receiver whose server is away from spinning.
+	pumpPause = 250 * time.Millisecond
+	// infoWait bounds the question whether the consumer is still there.
+	infoWait = 5 * time.Second
 )
 
 // Subscribe implements broker.Broker.
 func (b *Broker) Subscribe(ctx context.Context, s broker.Subscription) (broker.Receiver, error) {
+	if b.closing.Err() != nil {
+		return nil, broker.ErrClosed
+	}
 	if err := checkTopic(s.Topic); err != nil {
 		return nil, err
 	}
-	if s.Consumer == "" || len(s.Partitions) == 0 {
-		return nil, fmt.Errorf("subscribe to %s: a consumer name and at least one partition are needed", s.Topic)
+	if s.Consumer == "" || !distinct(s.Partitions) {
+		return nil, errInvalid.WithMessage("subscribe to %s: a consumer name and at least one partition, each once, are needed", s.Topic)
 	}
-	if s.MaxInFlight == 0 {
+	if s.MaxInFlight <= 0 {
 		s.MaxInFlight = defaultInFlight
 	}
-	c, err := b.js.CreateOrUpdateConsumer(ctx, streamName, consumerConfig(s))
+	c, err := b.consumer(ctx, consumerConfig(s))
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
-	if c.CachedInfo().NumAckPending > 0 {
-		// A receiver that is gone took these. They come again first and in order,
-		// not between later ones when the server's patience has ended.
-		if _, err := b.js.ResetConsumer(ctx, streamName, c.CachedInfo().Name); err != nil {
-			return nil, unavailable(err)
-		}
-	}
-	messages, err := c.Messages(jetstream.PullMaxMessages(min(ahead, s.MaxInFlight)))
+	messages, err := c.Messages(jetstream.PullMaxMessages(min(ahead, s.MaxInFlight)), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
-	return newReceiver(messages), nil
+	return b.receive(c, messages)
+}
+
+// consumer returns the durable consumer, made where there is none. One that
+// exists keeps where it began, and begins again with what is not acknowledged.
+func (b *Broker) consumer(ctx context.Context, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	have, err := b.js.Consumer(ctx, streamName, want.Durable)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return b.js.CreateOrUpdateConsumer(ctx, streamName, want)
+	}
+	if err != nil {
+		return nil, err
+	}
+	want.DeliverPolicy = have.CachedInfo().Config.DeliverPolicy
+	c, err := b.js.CreateOrUpdateConsumer(ctx, streamName, want)
+	if err != nil || c.CachedInfo().NumAckPending == 0 {
+		return c, err
+	}
+	// A receiver that is gone took these. They come again first and in order,
+	// not between later ones when the server's patience has ended.
+	_, err = b.js.ResetConsumer(ctx, streamName, want.Durable)
+	return c, err
 }
 
 func consumerConfig(s broker.Subscription) jetstream.ConsumerConfig {
@@ -61,65 +83,106 @@ func consumerConfig(s broker.Subscription) jetstream.ConsumerConfig {
 	if s.Start == broker.FromNow {
 		c.DeliverPolicy = jetstream.DeliverNewPolicy
 	}
-	for _, p := range s.Partitions {
+	for _, p := range sorted(s.Partitions) {
 		c.FilterSubjects = append(c.FilterSubjects, subject(s.Topic, p))
 	}
 	return c
 }
 
-// durable returns a name that the server accepts, another one for another
-// consumer or other partitions: what it does not accept is hex-encoded.
-func durable(s broker.Subscription) string {
-	var b strings.Builder
-	for i := range len(s.Consumer) {
-		c := s.Consumer[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' {
-			b.WriteByte(c)
-			continue
-		}
-		fmt.Fprintf(&b, "_%02x", c)
-	}
-	numbers := slices.Sorted(slices.Values(s.Partitions))
-	for _, p := range numbers {
-		b.WriteString("_" + strconv.Itoa(p))
-	}
-	return b.String()
-}
-
 // receiver hands out what a pull consumer delivers.
 type receiver struct {
+	broker   *Broker
+	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
 	out      chan jetstream.Msg
+	once     sync.Once
+	stopped  chan struct{}
+	done     chan struct{}
 	err      error // why out was closed
 }
 
-func newReceiver(m jetstream.MessagesContext) *receiver {
-	r := &receiver{messages: m, out: make(chan jetstream.Msg)}
+// receive starts a receiver, which the broker stops when it closes.
+func (b *Broker) receive(c jetstream.Consumer, m jetstream.MessagesContext) (*receiver, error) {
+	r := &receiver{
+		broker: b, consumer: c, messages: m,
+		out: make(chan jetstream.Msg, ahead), stopped: make(chan struct{}), done: make(chan struct{}),
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.receivers == nil {
+		m.Stop()
+		return nil, broker.ErrClosed
+	}
+	b.receivers[r] = struct{}{}
 	go r.pump()
-	return r
+	return r, nil
 }
 
-// pump ends when Close stops the messages.
+// pump moves messages to where Receive can take several at once. It ends when
+// the receiver is stopped or its consumer is gone.
 func (r *receiver) pump() {
+	defer close(r.done)
 	defer close(r.out)
 	for {
 		m, err := r.messages.Next()
 		switch {
-		case errors.Is(err, jetstream.ErrMsgIteratorClosed):
+		case err == nil:
+			select {
+			case r.out <- m:
+			case <-r.stopped:
+				r.err = broker.ErrClosed
+				return
+			}
+		case r.isStopped():
 			r.err = broker.ErrClosed
 			return
-		case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, jetstream.ErrConsumerDeleted):
+		case r.ended(err):
+			r.messages.Stop()
 			r.err = unavailable(err)
 			return
-		case err != nil:
-			continue // a missed heartbeat or a reconnect: the client pulls again by itself
 		}
-		r.out <- m
 	}
+}
+
+func (r *receiver) isStopped() bool {
+	select {
+	case <-r.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// ended reports whether the messages end with err. After any other, as a
+// missed heartbeat or a reconnect, the client pulls again by itself; ended
+// then returns after a pause, and asks whether there is still what to pull from.
+func (r *receiver) ended(err error) bool {
+	if errors.Is(err, jetstream.ErrMsgIteratorClosed) || errors.Is(err, nats.ErrConnectionClosed) ||
+		errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrBadRequest) {
+		return true
+	}
+	r.broker.log.Debug("a subscription waits for the broker", "consumer", r.consumer.CachedInfo().Name, "error", err)
+	pause := time.NewTimer(pumpPause)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case <-r.stopped:
+		return false
+	}
+	ctx, cancel := context.WithTimeout(r.broker.closing, infoWait)
+	defer cancel()
+	_, err = r.consumer.Info(ctx)
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // Receive implements broker.Receiver.
 func (r *receiver) Receive(ctx context.Context, most int) ([]broker.Delivery, error) {
+	if r.isStopped() {
+		return nil, broker.ErrClosed
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	var got []broker.Delivery
 	select {
 	case m, ok := <-r.out:
@@ -129,6 +192,8 @@ func (r *receiver) Receive(ctx context.Context, most int) ([]broker.Delivery, er
 		got = append(got, delivery(m))
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	case <-r.stopped:
+		return nil, broker.ErrClosed
 	}
 	for len(got) < most {
 		select {
@@ -144,33 +209,21 @@ func (r *receiver) Receive(ctx context.Context, most int) ([]broker.Delivery, er
 	return got, nil
 }
 
-// Close implements broker.Receiver.
+// Close implements broker.Receiver. What was pulled and not received comes
+// again: to the next receiver at once.
 func (r *receiver) Close() error {
-	r.messages.Stop()
-	for range r.out { // what was pulled and not received comes again
-	}
+	r.broker.mu.Lock()
+	delete(r.broker.receivers, r)
+	r.broker.mu.Unlock()
+	r.stop()
 	return nil
 }
 
-// delivery makes a delivery of a message of the protocol.
-func delivery(m jetstream.Msg) broker.Delivery {
-	d := broker.Delivery{Ack: m.Ack, Nack: m.NakWithDelay}
-	h := m.Headers()
-	d.ID, d.Body = h.Get(nats.MsgIdHdr), m.Data()
-	d.Header = make(map[string]string, len(h))
-	for name, values := range h {
-		if len(values) == 1 && !strings.HasPrefix(name, "Nats-") {
-			d.Header[name] = unescape(values[0])
-		}
-	}
-	topic := strings.TrimPrefix(m.Subject(), prefix)
-	if i := strings.LastIndexByte(topic, '.'); i >= 0 {
-		if n, err := strconv.Atoi(topic[i+1:]); err == nil {
-			d.Topic, d.Partition = topic[:i], n
-		}
-	}
-	if meta, err := m.Metadata(); err == nil {
-		d.Attempt, d.Time = int(meta.NumDelivered), meta.Timestamp
-	}
-	return d
+// stop ends the pump and waits for it.
+func (r *receiver) stop() {
+	r.once.Do(func() {
+		close(r.stopped)
+		r.messages.Stop()
+	})
+	<-r.done
 }
