@@ -34,6 +34,12 @@ var commands = map[string]func(args []string) int{
 	"carrier": carrier.Main,
 }
 
+// services are the fleet.
+var services = []argosy.Service{
+	witnesses, identity.Service, catalog.Service, cart.Service, order.Service, inventory.Service,
+	payment.Service, shipping.Service, notify.Service, web.Service,
+}
+
 func main() {
 	if len(os.Args) > 1 {
 		name := os.Args[1]
@@ -45,7 +51,5 @@ func main() {
 			os.Exit(2)
 		}
 	}
-	argosy.Main(all.Engines(),
-		witnesses, identity.Service, catalog.Service, cart.Service, order.Service, inventory.Service,
-		payment.Service, shipping.Service, notify.Service, web.Service)
+	argosy.Main(all.Engines(), services...)
 }
