@@ -55,3 +55,18 @@ func TestTheProgramOfTheReadmeIsTheOneThatRuns(t *testing.T) {
 		t.Error("the README's program differs from docs/guide/greeter/main.go")
 	}
 }
+
+func TestThePageOfSettingsIsTheHelp(t *testing.T) {
+	page, err := os.ReadFile("../docs/reference/settings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	help, err := exec.Command(build(t, ""), "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(string(help), "shop-", "shop") // the name that the test gives the program
+	if !strings.Contains(string(page), "```text\n"+text+"```") {
+		t.Errorf("docs/reference/settings.md is not what shop --help prints: put this between its fences\n%s", text)
+	}
+}

@@ -46,6 +46,9 @@ func main() {
 		if run, ok := commands[name]; ok {
 			os.Exit(run(os.Args[2:]))
 		}
+		if name == "-h" || name == "-help" || name == "--help" {
+			fmt.Print("Commands:\n  shop              run the fleet\n  shop audit        compare its stores with the ledgers of bank and carrier\n  shop load         send it orders, open loop\n\n")
+		}
 		if name != "" && name[0] != '-' {
 			fmt.Fprintf(os.Stderr, "shop: there is no command %q; there are: audit, load, and none, which runs the fleet (see shop --help)\n", name)
 			os.Exit(2)
