@@ -88,7 +88,7 @@ func (o *orders) confirm(ctx context.Context, tx *store.Tx, f *orderpb.Fulfilmen
 	o.confirmed.Publish(tx, &orderpb.OrderConfirmed{
 		OrderId: f.OrderId, CustomerId: f.CustomerId, Total: f.Total, TrackingNumber: f.TrackingNumber, Time: timestamppb.New(o.now()),
 	})
-	return o.change(ctx, tx, f.OrderId, orderpb.State_CONFIRMED, "paid, and with the carrier as "+f.TrackingNumber)
+	return o.change(ctx, tx, f.OrderId, orderpb.State_CONFIRMED, "confirmed; its tracking number is "+f.TrackingNumber)
 }
 
 // fulfilmentEnded runs in the transaction that ends a fulfilment.
