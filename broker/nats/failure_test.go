@@ -302,6 +302,10 @@ func TestAReceiverWhoseConsumerIsGoneEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	publish(t, b, messages("gone", 0, 0, 1))
+	if _, err := r.Receive(t.Context(), 1); err != nil { // the server knows now that somebody waits
+		t.Fatal(err)
+	}
 	if err := js.DeleteConsumer(t.Context(), "ARGOSY", "gone_p0"); err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +316,7 @@ func TestAReceiverWhoseConsumerIsGoneEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	publish(t, b, messages("gone", 0, 0, 1))
+	publish(t, b, messages("gone", 0, 1, 2))
 	if _, err := r2.Receive(t.Context(), 1); err != nil {
 		t.Errorf("a new subscription makes it again: %v", err)
 	}
