@@ -20,6 +20,9 @@ func TestContractIsFoundBehindAConstructor(t *testing.T) {
 	if err != nil || d.FullName() != "grpc.health.v1.Health" {
 		t.Errorf("%v, %v", d, err)
 	}
+	if d, err := rpc.Contract(pb.NewTestServiceClient); err != nil || d.FullName() != "grpc.testing.TestService" { // its file names no Go package
+		t.Errorf("%v, %v", d, err)
+	}
 	if _, err := rpc.Contract(func(grpc.ClientConnInterface) error { return nil }); err == nil {
 		t.Error("a function that makes no client was taken for one")
 	}

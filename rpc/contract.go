@@ -97,21 +97,37 @@ func Contract[C any](newClient func(grpc.ClientConnInterface) C) (protoreflect.S
 	if !ok || t.Kind() != reflect.Interface || t.PkgPath() == "" {
 		return nil, fmt.Errorf("%s is not a client that protoc-gen-go-grpc wrote: give its constructor, as in inventorypb.NewInventoryClient", t)
 	}
-	var found protoreflect.ServiceDescriptor
+	var declared, undeclared []protoreflect.ServiceDescriptor
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
-		if goPackage(f) == t.PkgPath() {
-			for i := range f.Services().Len() {
-				if s := f.Services().Get(i); goName(string(s.Name())) == name {
-					found = s
-				}
+		for i := range f.Services().Len() {
+			s := f.Services().Get(i)
+			switch path := goPackage(f); {
+			case goName(string(s.Name())) != name:
+			case path == t.PkgPath():
+				declared = append(declared, s)
+			case path == "" && sameMethods(t, s): // generated with M options, which leave no trace
+				undeclared = append(undeclared, s)
 			}
 		}
-		return found == nil
+		return true
 	})
-	if found == nil {
-		return nil, fmt.Errorf("no contract is linked for the client %s: its package must be generated from a .proto file with the go_package %q", t, t.PkgPath())
+	if len(declared) == 0 {
+		declared = undeclared
 	}
-	return found, nil
+	if len(declared) != 1 {
+		return nil, fmt.Errorf("%d contracts are linked for the client %s, one is needed: its package must be generated from a .proto file with the go_package %q", len(declared), t, t.PkgPath())
+	}
+	return declared[0], nil
+}
+
+// sameMethods reports whether a client has the methods of a contract.
+func sameMethods(client reflect.Type, s protoreflect.ServiceDescriptor) bool {
+	for i := range s.Methods().Len() {
+		if _, ok := client.MethodByName(goName(string(s.Methods().Get(i).Name()))); !ok {
+			return false
+		}
+	}
+	return client.NumMethod() == s.Methods().Len()
 }
 
 // goPackage returns the import path that a file's go_package names.
