@@ -1,9 +1,9 @@
 package event
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/argosy-go/argosy/telemetry"
 )
 
 // metrics are the metrics of one service; the vectors behind them are shared
@@ -30,37 +30,24 @@ const (
 func newMetrics(reg *prometheus.Registry, service string) *metrics {
 	own := prometheus.Labels{"service": service}
 	return &metrics{
-		depth: shared(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		depth: telemetry.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "argosy_outbox_depth", Help: "Events that wait for the broker.",
 		}, []string{"service"})).With(own),
-		oldest: shared(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		oldest: telemetry.Register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "argosy_outbox_oldest_seconds", Help: "Age of the oldest event that waits for the broker.",
 		}, []string{"service"})).With(own),
-		published: shared(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		published: telemetry.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_events_published_total", Help: "Events that the broker acknowledged.",
 		}, []string{"service", "topic"})).MustCurryWith(own),
-		failures: shared(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		failures: telemetry.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_publish_failures_total", Help: "Attempts to hand an event to the broker that failed.",
 		}, []string{"service"})).With(own),
-		handled: shared(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+		handled: telemetry.Register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_events_handled_total", Help: "Deliveries to a consumer and attempts at what waits, by result.",
 		}, []string{"service", "consumer", "result"})).MustCurryWith(own),
-		delay: shared(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		delay: telemetry.Register(reg, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "argosy_event_delay_seconds", Help: "From the publishing transaction to the commit of the consumer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30, 300, 3600},
 		}, []string{"service", "consumer"})).MustCurryWith(own).(*prometheus.HistogramVec),
 	}
-}
-
-// shared registers c, or returns what another service registered before.
-func shared[C prometheus.Collector](reg *prometheus.Registry, c C) C {
-	var before prometheus.AlreadyRegisteredError
-	err := reg.Register(c)
-	if errors.As(err, &before) {
-		return before.ExistingCollector.(C)
-	}
-	if err != nil {
-		panic(err) // the names above are constants: two that disagree are a bug here
-	}
-	return c
 }

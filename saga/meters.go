@@ -2,14 +2,13 @@ package saga
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/argosy-go/argosy/service"
 	"github.com/argosy-go/argosy/store"
+	"github.com/argosy-go/argosy/telemetry"
 )
 
 // meters are the metrics of a service's sagas.
@@ -23,18 +22,18 @@ type meters struct {
 }
 
 func newMeters(s *service.Setup) *meters {
-	labels := prometheus.Labels{"service": s.Name()}
+	registry, labels := s.Telemetry().Registry(), prometheus.Labels{"service": s.Name()}
 	counter := func(name, help string, by ...string) *prometheus.CounterVec {
-		return register(s, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_saga_" + name, Help: help, ConstLabels: labels}, by))
+		return telemetry.Register(registry, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_saga_" + name, Help: help, ConstLabels: labels}, by))
 	}
 	gauge := func(name, help string) prometheus.Gauge {
-		return register(s, prometheus.NewGauge(prometheus.GaugeOpts{Name: "argosy_saga_" + name, Help: help, ConstLabels: labels}))
+		return telemetry.Register(registry, prometheus.NewGauge(prometheus.GaugeOpts{Name: "argosy_saga_" + name, Help: help, ConstLabels: labels}))
 	}
 	return &meters{
 		started:  counter("started_total", "Runs started by this process.", "saga"),
 		ended:    counter("ended_total", "Runs that this process ended or parked, by state.", "saga", "state"),
 		attempts: counter("attempts_total", "Attempts of steps, by result: ok, unknown, not done or refused.", "saga", "step", "result"),
-		seconds: register(s, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		seconds: telemetry.Register(registry, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "argosy_saga_step_seconds", Help: "Duration of the attempts of steps.", ConstLabels: labels,
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9),
 		}, []string{"saga", "step"})),
@@ -52,21 +51,6 @@ func (m *meters) census(ctx context.Context, q store.Querier) error {
 	m.active.Set(float64(active))
 	m.parked.Set(float64(parked))
 	return nil
-}
-
-// register registers a collector, or returns the one that is there under its
-// name: two programs of a test may share a registry.
-func register[C prometheus.Collector](s *service.Setup, c C) C {
-	err := s.Telemetry().Registry().Register(c)
-	if there := (prometheus.AlreadyRegisteredError{}); errors.As(err, &there) {
-		if old, ok := there.ExistingCollector.(C); ok {
-			return old
-		}
-	}
-	if err != nil {
-		s.Fail(fmt.Errorf("register the metrics of sagas: %w", err))
-	}
-	return c
 }
 
 // attempt counts one attempt of a step.
