@@ -278,6 +278,11 @@ func TestWithoutTheCatalogOrdersAreTakenAtPricesWithTheirTime(t *testing.T) {
 	w.must("PUT", "/v1/cart/items/bananas-1kg", "", map[string]any{"quantity": 1})
 	price := w.place("k1", "tok_ok", "bananas-1kg")["total"].(map[string]any)["minorUnits"]
 	w.green() // the prices have been heard of
+	code, first := w.call("POST", "/v1/orders", "k0", placement("tok_ok", "unobtainium"))
+	if code != 400 || !bytes.Contains(first, []byte("UNKNOWN_PRODUCT")) {
+		t.Errorf("a product that there is not: %d %s", code, first)
+	}
+	w.green()
 	w.close()
 	var others []string
 	for _, s := range services {
@@ -295,6 +300,9 @@ func TestWithoutTheCatalogOrdersAreTakenAtPricesWithTheirTime(t *testing.T) {
 	}
 	if code, b := w.call("POST", "/v1/orders", "k3", placement("tok_ok", "unobtainium")); code != 503 {
 		t.Errorf("a product that was never heard of: %d %s", code, b)
+	}
+	if code, b := w.call("POST", "/v1/orders", "k0", placement("tok_ok", "unobtainium")); code != 400 || !bytes.Equal(b, first) {
+		t.Errorf("the same request was answered %s and now %d %s", first, code, b)
 	}
 }
 

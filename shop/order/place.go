@@ -27,12 +27,12 @@ func (o *orders) PlaceOrder(ctx context.Context, req *orderpb.PlaceOrderRequest)
 	if err := o.validate(req); err != nil {
 		return nil, err
 	}
-	priced, err := o.price(ctx, req.Lines)
-	if err != nil {
-		return nil, err
-	}
+	priced, unpriced := o.price(ctx, req.Lines)
 	customer, _ := auth.From(ctx)
 	return idempotency.Do(ctx, o.db, req, func(ctx context.Context, tx *store.Tx) (*orderpb.Order, error) {
+		if unpriced != nil { // only now: an order that was placed before is answered as it was
+			return nil, unpriced
+		}
 		id, err := uuid.NewV7()
 		if err != nil {
 			return nil, fmt.Errorf("order id: %w", err)
