@@ -14,6 +14,12 @@ import (
 const (
 	// maxBatch is the server's limit of an atomic batch.
 	maxBatch = 1000
+	// leastBatch is from where a batch is quicker than single messages: the
+	// server keeps a batch in files of its own until it is complete.
+	leastBatch = 5
+	// firstSingles is how many messages of a refused batch are sent one by one
+	// before the rest is tried as a batch.
+	firstSingles = 16
 	// maxBatchBytes keeps a batch well under what the server buffers.
 	maxBatchBytes = 8 << 20
 	// window is how many single publications may wait for their acks.
@@ -23,8 +29,10 @@ const (
 	seqHeader    = "Nats-Batch-Sequence"
 	commitHeader = "Nats-Batch-Commit"
 
-	// tooLargeCode is the server's code for a message over the stream's own limit.
-	tooLargeCode jetstream.ErrorCode = 10054
+	// The server's codes for a message over the stream's own limit, and for a
+	// batch with an id that is known or there twice.
+	tooLargeCode  jetstream.ErrorCode = 10054
+	duplicateCode jetstream.ErrorCode = 10201
 )
 
 // errPending is the error of an item that nothing is known about yet; no caller
@@ -88,12 +96,16 @@ func batchSize(items []item) int {
 	return n
 }
 
-// batch stores the items at once, or one by one when the server refuses that.
-// It returns an error when the server is away: what is pending then may or may
-// not be stored.
+// batch stores the items at once. When the server refuses that, because it
+// knows one of them, the first few are sent one by one before the rest is tried
+// again: after a crash the known ones are the first, and cost little. It returns
+// an error when the server is away: what is pending then may or may not be stored.
 func (s sending) batch(items []item) error {
-	items = s.sendable(items)
-	if len(items) > 1 && s.atomicPublish {
+	for few := firstSingles; ; few *= 4 {
+		items = s.sendable(items)
+		if len(items) < leastBatch || !s.atomicPublish {
+			return s.singly(items)
+		}
 		err := s.atomic(items)
 		if err == nil {
 			for _, it := range items {
@@ -104,9 +116,16 @@ func (s sending) batch(items []item) error {
 		if !refused(err) {
 			return s.away(err)
 		}
-		s.log.Debug("the broker refused a batch; its messages are sent one by one", "messages", len(items), "error", err)
+		s.log.Debug("the broker refused a batch; messages are sent one by one", "messages", len(items), "error", err)
+		n := len(items)
+		if code(err) == duplicateCode {
+			n = min(n, few)
+		}
+		if err := s.singly(items[:n]); err != nil || n == len(items) {
+			return err
+		}
+		items = items[n:]
 	}
-	return s.singly(items)
 }
 
 // sendable returns the items whose partitions are not stopped.
@@ -136,8 +155,16 @@ func (s sending) away(err error) error {
 // refused reports whether err is an answer to what was sent, and not the
 // absence of one: nothing was stored.
 func refused(err error) bool {
+	return code(err) != 0 || errors.Is(err, nats.ErrMaxPayload)
+}
+
+// code returns the code of a refusal, 0 where err is none.
+func code(err error) jetstream.ErrorCode {
 	var answer *jetstream.APIError
-	return errors.As(err, &answer) || errors.Is(err, nats.ErrMaxPayload)
+	if errors.As(err, &answer) {
+		return answer.ErrorCode
+	}
+	return 0
 }
 
 // atomic publishes the items as one atomic batch: all are stored, or none.
@@ -232,9 +259,7 @@ func (s sending) singly(items []item) error {
 // fail notes why a message was not stored, and that its partition stops there.
 func (s sending) fail(it item, err error) {
 	s.stopped[it.at] = true
-	var answer *jetstream.APIError
-	tooLarge := errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &answer) && answer.ErrorCode == tooLargeCode
-	if tooLarge {
+	if errors.Is(err, nats.ErrMaxPayload) || code(err) == tooLargeCode {
 		*it.err = broker.ErrTooLarge.Wrap(err)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -359,5 +360,42 @@ func change(t *testing.T, js jetstream.JetStream, f func(*jetstream.StreamConfig
 	f(&c)
 	if _, err := js.UpdateStream(t.Context(), c); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestNothingIsLeftRunningWhenTheServerIsAway(t *testing.T) {
+	run := func() {
+		server := serve(t, t.TempDir(), "127.0.0.1:0")
+		b, err := nats.Opener{}.Open(t.Context(), broker.OpenOptions{URL: server.URL()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var receivers []broker.Receiver
+		for _, name := range []string{"closed", "left"} {
+			r, err := b.Subscribe(t.Context(), broker.Subscription{Consumer: name, Topic: "away", Partitions: []int{0}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			receivers = append(receivers, r)
+		}
+		publish(t, b, messages("away", 0, 0, 10))
+		if err := server.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := receivers[0].Close(); err != nil {
+			t.Errorf("a receiver closes without a server: %v", err)
+		}
+		if err := b.Close(); err != nil {
+			t.Errorf("a broker closes without a server: %v", err)
+		}
+	}
+	run() // what stays once, as the server's timers, is not counted
+	before := runtime.NumGoroutine()
+	run()
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			stacks := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+		}
 	}
 }
