@@ -109,9 +109,9 @@ func (d *definition) build(steps []*step) error {
 		}
 		switch {
 		case s.kind == kindPivot && d.pivot >= 0:
-			bad("step %q: a second pivot; %q is the pivot", s.name, steps[d.pivot].name)
+			bad("step %q: a second pivot; %q is the pivot", s.name, d.steps[d.pivot].name)
 		case s.kind == kindPivot:
-			d.pivot = i
+			d.pivot = len(d.steps)
 		case s.kind == kindDo && d.pivot >= 0:
 			bad("step %q: a Do after the pivot can no longer be undone: use Then", s.name)
 		case s.kind == kindThen && d.pivot < 0:

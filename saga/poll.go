@@ -136,8 +136,9 @@ func (e *engine) strays(ctx context.Context, q store.Querier, now time.Time) ([]
 	}), rows.Err()
 }
 
-// claim takes up to limit runs that match the condition, in which $1 is the
-// instance, $2 the time, and the parameters begin at $3, raises their epoch, queues them, and returns how many there were.
+// claim takes up to limit runs that match the condition, raises their epoch,
+// queues them, and returns how many there were. In the condition $1 is the
+// instance, $2 the time, and the arguments begin at $3.
 func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int, args ...any) (int, error) {
 	set := ""
 	if doubt {

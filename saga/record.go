@@ -217,7 +217,7 @@ func encodeError(err error) string {
 	if err == nil {
 		return ""
 	}
-	p := stored{Problem: fault.From(err).Problem(), Text: strings.ToValidUTF8(clip(err.Error(), 2000), "")}
+	p := stored{Problem: fault.From(err).Problem(), Text: clip(err.Error(), 2000)}
 	b, merr := json.Marshal(p)
 	if merr != nil {
 		return `{}`
@@ -241,9 +241,8 @@ func decodeError(s string) error {
 	return e
 }
 
+// clip returns at most n bytes of s, as text that every store takes.
 func clip(s string, n int) string {
-	if len(s) > n {
-		return s[:n]
-	}
-	return s
+	s = strings.ToValidUTF8(s[:min(len(s), n)], "")
+	return strings.ReplaceAll(s, "\x00", "")
 }

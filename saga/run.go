@@ -175,14 +175,11 @@ func List(ctx context.Context, q store.Querier, f Filter) ([]Info, error) {
 }
 
 // Active counts the runs that go on or wait, and those that are parked. A
-// database file without the tables of sagas has none of either.
+// database without the tables of sagas has none of either.
 func Active(ctx context.Context, q store.Querier) (active, parked int, err error) {
-	if tx, ok := q.(*store.Tx); !ok || tx.DB().Dialect() == store.SQLite {
-		var tables int
-		err := q.QueryRowContext(ctx, "SELECT COUNT(*) FROM sqlite_master WHERE name = 'argosy_saga_runs'").Scan(&tables)
-		if err == nil && tables == 0 {
-			return 0, 0, nil
-		}
+	there, err := store.HasTable(ctx, q, "argosy_saga_runs")
+	if err != nil || !there {
+		return 0, 0, err
 	}
 	return counts(ctx, q)
 }

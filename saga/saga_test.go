@@ -280,3 +280,18 @@ func TestAFailingOnStepIsTriedAgain(t *testing.T) {
 		t.Errorf("%s after %d tries", run.State, tries)
 	}
 }
+
+// OnStep is no step, so where it stands in the list moves no step's place.
+func TestAnOnStepBeforeThePivotLeavesThePivotItsPlace(t *testing.T) {
+	var s Saga[state]
+	a := start(t, config{declare: func(setup *service.Setup) {
+		s = Define(setup, "trip",
+			OnStep(func(context.Context, *store.Tx, state, string) error { return nil }),
+			Do("hold", nothing).Undo(nothing),
+			quick(Pivot("pay", func(context.Context, state) error { return errPlain }), 2))
+	}})
+	begin(a, s, "1")
+	if run := wait(t, s, "1"); run.State != Parked {
+		t.Errorf("a payment of unknown outcome left the run %s", run.State)
+	}
+}

@@ -171,7 +171,7 @@ func Sleep[S proto.Message](name string, d func(state S) time.Duration) Step[S] 
 // where the service's own tables learn the outcome. It is the last of the list
 // and no step: it has no name.
 //
-// A run that is parked calls it too, with the status [Parked] and the error.
+// A run that is parked calls it too, with the state [Parked] and the error.
 // When an operator resumes the run, End is called once more with the final
 // outcome, so it must not take Parked as the last word. An End that keeps
 // failing parks the run; a parked run whose End fails is parked without it.
