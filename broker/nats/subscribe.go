@@ -66,13 +66,24 @@ func (b *Broker) consumer(ctx context.Context, want jetstream.ConsumerConfig) (j
 	}
 	want.DeliverPolicy = have.CachedInfo().Config.DeliverPolicy
 	c, err := b.js.CreateOrUpdateConsumer(ctx, streamName, want)
-	if err != nil || c.CachedInfo().NumAckPending == 0 {
+	if err != nil {
+		return nil, err
+	}
+	for pending := c.CachedInfo().NumAckPending; pending > 0; {
+		info, err := c.Info(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if info.NumAckPending < pending { // the last acks are still on their way
+			pending = info.NumAckPending
+			continue
+		}
+		// A receiver that is gone took these. They come again first and in order,
+		// not between later ones when the server's patience has ended.
+		_, err = b.js.ResetConsumer(ctx, streamName, want.Durable)
 		return c, err
 	}
-	// A receiver that is gone took these. They come again first and in order,
-	// not between later ones when the server's patience has ended.
-	_, err = b.js.ResetConsumer(ctx, streamName, want.Durable)
-	return c, err
+	return c, nil
 }
 
 func consumerConfig(s broker.Subscription) jetstream.ConsumerConfig {
