@@ -2,7 +2,9 @@
 // bank and the carrier. It turns what can go wrong on the way into errors that
 // a saga can act on: certainly not done, refused, or unknown.
 //
-//	bank := partner.New(partner.Config{Name: "bank", URL: cfg.BankURL, Dir: s.Dir})
+//	bank := partner.New(partner.Config{Name: "bank", URL: url, Secret: secret, Dir: s.Dir, Now: s.Now})
+//	s.Handle("POST /v1/webhooks/bank", bank.Webhooks(onNotice))
+//	...
 //	err := bank.Post(ctx, "/authorizations", order+"/authorize", request, &reply)
 package partner
 
@@ -33,8 +35,13 @@ type Config struct {
 	// URL returns where the partner is. When it returns nothing, the partner
 	// is the witness that works in the fleet's data directory.
 	URL func() string
+	// Secret returns what the partner signs its webhooks with. When it returns
+	// nothing, it is the secret of the fleet's data directory: see [Secret].
+	Secret func() string
 	// Dir returns the fleet's data directory.
 	Dir func() string
+	// Now is the clock.
+	Now func() time.Time
 	// Timeout bounds one attempt. Zero: 2 s.
 	Timeout time.Duration
 }
@@ -50,7 +57,8 @@ type Client struct {
 // maxReply bounds what a partner may answer.
 const maxReply = 1 << 20
 
-// New returns a client.
+// New returns a client. It calls the functions of c when it is used, so that
+// they may return settings that have not been read yet.
 func New(c Config) *Client {
 	if c.Timeout == 0 {
 		c.Timeout = 2 * time.Second

@@ -4,13 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 
@@ -18,12 +19,12 @@ import (
 	"github.com/argosy-go/argosy/shop/witness/webhook"
 )
 
-// Webhooks returns the handler of a partner's webhooks: it checks the
+// Webhooks returns the handler of the partner's webhooks: it checks the
 // signature and hands the event to take, which is called again for the same
 // event whenever the partner is not sure.
-func Webhooks(secret func() (string, error), now func() time.Time, take func(ctx context.Context, e webhook.Event) error) http.Handler {
+func (c *Client) Webhooks(take func(ctx context.Context, e webhook.Event) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		key, err := secret()
+		secret, err := c.secret()
 		if err != nil {
 			fault.WriteHTTP(w, err)
 			return
@@ -33,7 +34,7 @@ func Webhooks(secret func() (string, error), now func() time.Time, take func(ctx
 			fault.WriteHTTP(w, fault.New(codes.InvalidArgument, fault.ReasonTooLarge, "at most %d bytes", webhook.MaxBody))
 			return
 		}
-		e, err := webhook.Open(key, r.Header, body, now())
+		e, err := webhook.Open(secret, r.Header, body, c.c.Now())
 		if err != nil {
 			fault.WriteHTTP(w, fault.New(codes.Unauthenticated, "BAD_SIGNATURE", "the webhook is not signed as agreed").Wrap(err))
 			return
@@ -46,27 +47,54 @@ func Webhooks(secret func() (string, error), now func() time.Time, take func(ctx
 	})
 }
 
+// remembered asks until there is an answer, and gives that one from then on: a
+// secret is a file, and stays what it is.
+func remembered(secret func() (string, error)) func() (string, error) {
+	var known atomic.Pointer[string]
+	return func() (string, error) {
+		if key := known.Load(); key != nil {
+			return *key, nil
+		}
+		key, err := secret()
+		if err != nil {
+			return "", err
+		}
+		known.Store(&key)
+		return key, nil
+	}
+}
+
+func (c *Client) secret() (string, error) {
+	if s := c.c.Secret(); s != "" {
+		return s, nil
+	}
+	return Secret(c.c.Dir())
+}
+
 // Secret returns what the witnesses of the data directory sign their webhooks
 // with; it is made on first use. Both sides may ask at once: one of them makes
 // it, and both get the same.
 func Secret(data string) (string, error) {
 	path := filepath.Join(Directory(data), "webhook.secret")
 	b, err := os.ReadFile(path)
-	if err == nil {
-		return strings.TrimSpace(string(b)), nil
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeSecret(path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		b, err = os.ReadFile(path)
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return "", err
 	}
-	if err := makeSecret(path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
+	secret := strings.TrimSpace(string(b))
+	if secret == "" { // anybody could sign with it
+		return "", fmt.Errorf("%s is empty: remove it for a new secret, and start the witnesses again", path)
 	}
-	b, err = os.ReadFile(path)
-	return strings.TrimSpace(string(b)), err
+	return secret, nil
 }
 
-// makeSecret writes a secret beside path and links it there, so that nobody
-// ever reads half of one; a link fails when somebody else was first.
+// makeSecret writes a secret to the disk beside path and links it there, so
+// that nobody ever reads half of one; a link fails when somebody else was first.
 func makeSecret(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -76,7 +104,7 @@ func makeSecret(path string) error {
 		return err
 	}
 	_, werr := tmp.WriteString(rand.Text() + "\n")
-	err = errors.Join(werr, tmp.Close())
+	err = errors.Join(werr, tmp.Sync(), tmp.Close())
 	if err == nil {
 		err = os.Link(tmp.Name(), path)
 	}

@@ -28,7 +28,7 @@ func (p *payment) Authorize(ctx context.Context, req *paymentpb.AuthorizeRequest
 	if req.OrderId == "" || req.Amount.GetMinorUnits() <= 0 {
 		return nil, fault.Invalid("amount", "an order and an amount above zero are needed")
 	}
-	in, err := p.request(ctx, req)
+	in, err := p.insert(ctx, req.OrderId, paymentpb.IntentState_REQUESTED, req.Amount)
 	if err != nil || in.State != paymentpb.IntentState_REQUESTED {
 		return in, settled(in, err)
 	}
@@ -62,7 +62,8 @@ func settled(in *paymentpb.Intent, err error) error {
 
 // Void implements paymentpb.PaymentServer.
 func (p *payment) Void(ctx context.Context, req *paymentpb.VoidRequest) (*paymentpb.Intent, error) {
-	in, err := p.entomb(ctx, req.OrderId)
+	// Where there is none yet, a tombstone refuses a late Authorize.
+	in, err := p.insert(ctx, req.OrderId, paymentpb.IntentState_VOIDED, &moneypb.Money{})
 	if err != nil {
 		return nil, err
 	}
@@ -137,17 +138,6 @@ func load(ctx context.Context, q store.Querier, order string) (*paymentpb.Intent
 	}
 	in.State = paymentpb.IntentState(paymentpb.IntentState_value[state])
 	return in, err
-}
-
-// request writes down that the bank is about to be asked, once.
-func (p *payment) request(ctx context.Context, req *paymentpb.AuthorizeRequest) (in *paymentpb.Intent, err error) {
-	return p.insert(ctx, req.OrderId, paymentpb.IntentState_REQUESTED, req.Amount)
-}
-
-// entomb returns the intent of an order; where there is none it leaves a
-// tombstone that refuses a late Authorize.
-func (p *payment) entomb(ctx context.Context, order string) (*paymentpb.Intent, error) {
-	return p.insert(ctx, order, paymentpb.IntentState_VOIDED, &moneypb.Money{})
 }
 
 // insert returns the intent of an order, made with the state if there was none.

@@ -45,14 +45,12 @@ func setup(s *argosy.Setup) error {
 	}
 	p := &payment{db: s.DB(migrations), now: s.Now}
 	s.Config(&p.cfg)
-	p.bank = partner.New(partner.Config{Name: "bank", URL: func() string { return p.cfg.BankURL }, Dir: s.Dir})
-	secret := func() (string, error) {
-		if p.cfg.WebhookSecret != "" {
-			return p.cfg.WebhookSecret, nil
-		}
-		return partner.Secret(s.Dir())
-	}
-	s.Handle("POST /v1/webhooks/bank", partner.Webhooks(secret, s.Now, p.onNotice))
+	p.bank = partner.New(partner.Config{
+		Name: "bank", Dir: s.Dir, Now: s.Now,
+		URL:    func() string { return p.cfg.BankURL },
+		Secret: func() string { return p.cfg.WebhookSecret },
+	})
+	s.Handle("POST /v1/webhooks/bank", p.bank.Webhooks(p.onNotice))
 	paymentpb.RegisterPaymentServer(s, p)
 	return nil
 }

@@ -49,14 +49,12 @@ func setup(s *argosy.Setup) error {
 	h := &shipping{db: s.DB(migrations), now: s.Now}
 	s.Config(&h.cfg)
 	h.delivered = event.Publishes[*shippingpb.ShipmentDelivered](s)
-	h.carrier = partner.New(partner.Config{Name: "carrier", URL: func() string { return h.cfg.CarrierURL }, Dir: s.Dir})
-	secret := func() (string, error) {
-		if h.cfg.WebhookSecret != "" {
-			return h.cfg.WebhookSecret, nil
-		}
-		return partner.Secret(s.Dir())
-	}
-	s.Handle("POST /v1/webhooks/carrier", partner.Webhooks(secret, s.Now, h.onNotice))
+	h.carrier = partner.New(partner.Config{
+		Name: "carrier", Dir: s.Dir, Now: s.Now,
+		URL:    func() string { return h.cfg.CarrierURL },
+		Secret: func() string { return h.cfg.WebhookSecret },
+	})
+	s.Handle("POST /v1/webhooks/carrier", h.carrier.Webhooks(h.onNotice))
 	shippingpb.RegisterShippingServer(s, h)
 	return nil
 }
@@ -70,7 +68,7 @@ func (h *shipping) onNotice(ctx context.Context, e webhook.Event) error {
 	}
 	switch e.Type {
 	case "shipment.in_transit":
-		_, err := h.advance(ctx, about.Reference, shippingpb.ShipmentState_IN_TRANSIT, "", shippingpb.ShipmentState_DISPATCHED)
+		_, err := h.advance(ctx, about.Reference, inTransit, "", sent)
 		return err
 	case "shipment.delivered":
 		return h.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error { return h.deliver(ctx, tx, about, e.Time) })
@@ -81,8 +79,7 @@ func (h *shipping) onNotice(ctx context.Context, e webhook.Event) error {
 // deliver notes a delivery and tells of it, once. The notice may overtake the
 // answer to the dispatch.
 func (h *shipping) deliver(ctx context.Context, tx *store.Tx, about parcel, at time.Time) error {
-	moved, err := h.move(ctx, tx, about.Reference, shippingpb.ShipmentState_DELIVERED, "",
-		shippingpb.ShipmentState_BOOKED, shippingpb.ShipmentState_DISPATCHED, shippingpb.ShipmentState_IN_TRANSIT)
+	moved, err := h.move(ctx, tx, about.Reference, arrived, "", booked, sent, inTransit)
 	if err != nil || !moved {
 		return err
 	}
