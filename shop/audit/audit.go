@@ -44,16 +44,9 @@ func Run(ctx context.Context, dir string) (Report, error) {
 		return Report{}, err
 	}
 	waiting := b.waiting()
-	r := Report{OK: true, Quiet: waiting == "", Waiting: waiting}
-	for _, check := range []func() Check{
-		b.acknowledgedOrdersExist, b.ordersEnd, b.oneOrderAKey, b.oneCaptureAnOrder, b.moneyAgrees, b.booksBalance,
-		b.nothingHeldAtTheBank, b.stockAgrees, b.reservationsLive, b.carrierAgrees, b.oneMessageAKind,
-	} {
-		c := check()
-		r.OK = r.OK && c.OK
-		r.Checks = append(r.Checks, c)
-	}
-	return r, nil
+	checks := b.checks()
+	red := slices.ContainsFunc(checks, func(c Check) bool { return !c.OK })
+	return Report{OK: !red, Checks: checks, Quiet: waiting == "", Waiting: waiting}, nil
 }
 
 // look is how long Wait pauses between two audits.

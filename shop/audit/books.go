@@ -10,6 +10,8 @@ import (
 
 	"github.com/argosy-go/argosy/event"
 	"github.com/argosy-go/argosy/saga"
+	"github.com/argosy-go/argosy/shop/witness/bank"
+	"github.com/argosy-go/argosy/shop/witness/carrier"
 	"github.com/argosy-go/argosy/shop/witness/ledger"
 	"github.com/argosy-go/argosy/store"
 	"github.com/argosy-go/argosy/store/sqlite"
@@ -20,11 +22,9 @@ type books struct {
 	acknowledged []ledger.Entry // the load's journals: Key and Reference
 	orders       map[string]order
 	lines        []line
-	intents      map[string]string // order to the payment's state
 	postings     []posting
 	stock        []stock
 	reservations map[string]string // order to state
-	shipments    map[string]string // order to state
 	messages     map[message]int
 	bank         []ledger.Entry
 	carrier      []ledger.Entry
@@ -32,12 +32,11 @@ type books struct {
 }
 
 type order struct {
-	id        string
-	customer  string
-	key       string
-	state     int
-	total     int64
-	delivered bool
+	id       string
+	customer string
+	key      string
+	state    int
+	total    int64
 }
 
 type line struct {
@@ -70,11 +69,10 @@ func read(ctx context.Context, dir string) (*books, error) {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	b := &books{
-		orders: map[string]order{}, intents: map[string]string{}, reservations: map[string]string{},
-		shipments: map[string]string{}, messages: map[message]int{}, backlog: map[string]backlog{},
+		orders: map[string]order{}, reservations: map[string]string{}, messages: map[message]int{}, backlog: map[string]backlog{},
 	}
 	tables := map[string]func(context.Context, store.Querier) error{
-		"order": b.readOrders, "inventory": b.readInventory, "payment": b.readPayment, "shipping": b.readShipping, "notify": b.readNotify,
+		"order": b.readOrders, "inventory": b.readInventory, "payment": b.readPayment, "notify": b.readNotify,
 	}
 	for _, s := range services {
 		err := b.readStore(ctx, sqlite.Path(dir, s), s, tables[s])
@@ -83,10 +81,10 @@ func read(ctx context.Context, dir string) (*books, error) {
 		}
 	}
 	var err error
-	if b.bank, err = readLedger(filepath.Join(dir, "witness", "bank.ledger.jsonl")); err != nil {
+	if b.bank, err = readLedger(bank.LedgerPath(filepath.Join(dir, "witness"))); err != nil {
 		return nil, err
 	}
-	if b.carrier, err = readLedger(filepath.Join(dir, "witness", "carrier.ledger.jsonl")); err != nil {
+	if b.carrier, err = readLedger(carrier.LedgerPath(filepath.Join(dir, "witness"))); err != nil {
 		return nil, err
 	}
 	journals, err := filepath.Glob(filepath.Join(dir, "load", "*.jsonl"))
@@ -136,9 +134,9 @@ func (b *books) readStore(ctx context.Context, path, service string, tables func
 }
 
 func (b *books) readOrders(ctx context.Context, q store.Querier) error {
-	err := each(ctx, q, "SELECT id, customer_id, request_key, state, total, delivered FROM orders", func(scan func(...any) error) error {
+	err := each(ctx, q, "SELECT id, customer_id, request_key, state, total FROM orders", func(scan func(...any) error) error {
 		var o order
-		err := scan(&o.id, &o.customer, &o.key, &o.state, &o.total, &o.delivered)
+		err := scan(&o.id, &o.customer, &o.key, &o.state, &o.total)
 		b.orders[o.id] = o
 		return err
 	})
@@ -163,13 +161,15 @@ func (b *books) readInventory(ctx context.Context, q store.Querier) error {
 	if err != nil {
 		return err
 	}
-	return pairs(ctx, q, "SELECT order_id, state FROM reservations", b.reservations)
+	return each(ctx, q, "SELECT order_id, state FROM reservations", func(scan func(...any) error) error {
+		var id, state string
+		err := scan(&id, &state)
+		b.reservations[id] = state
+		return err
+	})
 }
 
 func (b *books) readPayment(ctx context.Context, q store.Querier) error {
-	if err := pairs(ctx, q, "SELECT order_id, state FROM intents", b.intents); err != nil {
-		return err
-	}
 	return each(ctx, q, "SELECT order_id, account, amount FROM postings", func(scan func(...any) error) error {
 		var p posting
 		err := scan(&p.order, &p.account, &p.amount)
@@ -178,24 +178,11 @@ func (b *books) readPayment(ctx context.Context, q store.Querier) error {
 	})
 }
 
-func (b *books) readShipping(ctx context.Context, q store.Querier) error {
-	return pairs(ctx, q, "SELECT order_id, state FROM shipments", b.shipments)
-}
-
 func (b *books) readNotify(ctx context.Context, q store.Querier) error {
 	return each(ctx, q, "SELECT order_id, kind FROM sent", func(scan func(...any) error) error {
 		var m message
 		err := scan(&m.order, &m.kind)
 		b.messages[m]++
-		return err
-	})
-}
-
-func pairs(ctx context.Context, q store.Querier, query string, into map[string]string) error {
-	return each(ctx, q, query, func(scan func(...any) error) error {
-		var k, v string
-		err := scan(&k, &v)
-		into[k] = v
 		return err
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	orderpb "github.com/argosy-go/argosy/shop/gen/order/v1"
+	"github.com/argosy-go/argosy/shop/witness/bank"
 	"github.com/argosy-go/argosy/shop/witness/carrier"
 )
 
@@ -44,6 +45,14 @@ func (b *books) waiting() string {
 		}
 	}
 	return strings.Join(left, ", ")
+}
+
+// checks holds the books against each other.
+func (b *books) checks() []Check {
+	return []Check{
+		b.acknowledgedOrdersExist(), b.ordersEnd(), b.oneOrderAKey(), b.oneCaptureAnOrder(), b.moneyAgrees(), b.booksBalance(),
+		b.nothingHeldAtTheBank(), b.stockAgrees(), b.reservationsLive(), b.carrierAgrees(), b.oneMessageAKind(),
+	}
 }
 
 func (b *books) acknowledgedOrdersExist() Check {
@@ -96,45 +105,15 @@ func (b *books) oneOrderAKey() Check {
 	return bad.check("one order for one idempotency key", "%d keys, %d of them in the load's journals", len(made), len(byKey))
 }
 
-// bankSide is what the bank's ledger says of one order.
-type bankSide struct {
-	captures                     int
-	authorized, voided           bool
-	capturedAmount, refundAmount int64
-}
-
-// atBank sums up the bank's ledger by order.
-func (b *books) atBank() map[string]*bankSide {
-	by := map[string]*bankSide{}
-	for _, e := range b.bank {
-		if by[e.Reference] == nil {
-			by[e.Reference] = &bankSide{}
-		}
-		s := by[e.Reference]
-		switch {
-		case e.Kind == "authorize" && e.Outcome == "authorized":
-			s.authorized = true
-		case e.Kind == "void" && e.Outcome == "voided":
-			s.voided = true
-		case e.Kind == "capture" && e.Outcome == "captured":
-			s.captures++
-			s.capturedAmount += e.Amount
-		case e.Kind == "refund" && e.Outcome == "refunded":
-			s.refundAmount += e.Amount
-		}
-	}
-	return by
-}
-
 func (b *books) oneCaptureAnOrder() Check {
 	var bad offenders
 	n := 0
-	for ref, s := range b.atBank() {
-		n += s.captures
-		if s.captures > 1 {
-			bad.add("order %s was captured %d times", ref, s.captures)
+	for ref, a := range bank.Totals(b.bank) {
+		n += a.Captures
+		if a.Captures > 1 {
+			bad.add("order %s was captured %d times", ref, a.Captures)
 		}
-		if _, ok := b.orders[ref]; !ok && s.captures > 0 {
+		if _, ok := b.orders[ref]; !ok && a.Captures > 0 {
 			bad.add("the bank captured for %s, which is no order", ref)
 		}
 	}
@@ -143,7 +122,7 @@ func (b *books) oneCaptureAnOrder() Check {
 
 func (b *books) moneyAgrees() Check {
 	var bad offenders
-	bank, ours := b.atBank(), map[string]int64{}
+	theirs, ours := bank.Totals(b.bank), map[string]int64{}
 	for _, p := range b.postings {
 		if p.account == "bank" {
 			ours[p.order] += p.amount
@@ -152,8 +131,8 @@ func (b *books) moneyAgrees() Check {
 	var sum int64
 	for id, o := range b.orders {
 		var net int64
-		if s := bank[id]; s != nil {
-			net = s.capturedAmount - s.refundAmount
+		if a := theirs[id]; a != nil {
+			net = a.Captured - a.Refunded
 		}
 		sum += net
 		switch {
@@ -185,12 +164,11 @@ func (b *books) booksBalance() Check {
 func (b *books) nothingHeldAtTheBank() Check {
 	var bad offenders
 	n := 0
-	for id, s := range b.atBank() {
-		held := s.authorized && !s.voided && s.captures == 0
-		if o, ok := b.orders[id]; held && ok && o.state == cancelled {
+	for id, a := range bank.Totals(b.bank) {
+		if o, ok := b.orders[id]; ok && o.state == cancelled && a.State == bank.StateAuthorized {
 			bad.add("order %s is CANCELLED and the bank still holds its authorization", id)
 		}
-		if s.voided {
+		if a.State == bank.StateVoided {
 			n++
 		}
 	}
