@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/argosy-go/argosy/broker"
 	"github.com/argosy-go/argosy/event"
 	"github.com/argosy-go/argosy/event/internal/eventpb"
+	"github.com/argosy-go/argosy/internal/servicetest"
 	"github.com/argosy-go/argosy/service"
 	"github.com/argosy-go/argosy/store"
 	"github.com/argosy-go/argosy/store/sqlite"
@@ -105,9 +105,7 @@ type app struct {
 	setup   *service.Setup
 	db      *store.DB
 	changed *signal
-	stages  [3]context.CancelFunc
-	workers [3]sync.WaitGroup
-	dead    atomic.Bool
+	workers *servicetest.Workers // nil: the start has failed
 	stopped bool
 }
 
@@ -181,42 +179,18 @@ func tryStart(t testing.TB, c config) (*app, error) {
 			return a, fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
-	for stage := range a.stages {
-		var ctx context.Context
-		ctx, a.stages[stage] = context.WithCancel(context.Background())
-		for _, w := range s.Workers() {
-			if w.Stage == service.Stage(stage) {
-				a.workers[stage].Go(func() { a.work(ctx, w) })
-			}
+	a.workers = servicetest.Start(s, func(worker string, err error) {
+		if !errors.Is(err, context.Canceled) {
+			t.Logf("worker %s: %v", worker, err)
 		}
-	}
+	})
 	return a, nil
-}
-
-// work runs a worker again when it fails, as a program does.
-func (a *app) work(ctx context.Context, w service.Worker) {
-	for ctx.Err() == nil {
-		err := w.Run(ctx)
-		if err != nil && !a.dead.Load() && !errors.Is(err, context.Canceled) {
-			a.t.Logf("worker %s: %v", w.Name, err)
-		}
-		if a.dead.Load() {
-			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
 }
 
 // kill ends the service at once: nothing is drained.
 func (a *app) kill() {
-	a.dead.Store(true)
-	for _, cancel := range a.stages {
-		if cancel != nil {
-			cancel()
-		}
+	if a.workers != nil {
+		a.workers.Kill()
 	}
 	a.stop()
 }
@@ -227,11 +201,8 @@ func (a *app) stop() {
 		return
 	}
 	a.stopped = true
-	for stage := range a.stages {
-		if a.stages[stage] != nil {
-			a.stages[stage]()
-		}
-		a.workers[stage].Wait()
+	if a.workers != nil {
+		a.workers.Stop()
 	}
 	if err := a.db.Close(); err != nil {
 		a.t.Error(err)

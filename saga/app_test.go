@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/argosy-go/argosy/internal/servicetest"
 	"github.com/argosy-go/argosy/service"
 	"github.com/argosy-go/argosy/store"
 	"github.com/argosy-go/argosy/store/sqlite"
@@ -49,9 +49,7 @@ type app struct {
 	e       *engine
 	dead    *atomic.Bool
 	crashed chan struct{}
-	stages  [service.Output + 1]context.CancelFunc
-	workers [service.Output + 1]sync.WaitGroup
-	faulty  bool
+	workers *servicetest.Workers
 	stopped bool
 }
 
@@ -62,7 +60,7 @@ func start(t testing.TB, c config) *app {
 		c.dir = t.TempDir()
 	}
 	s := service.New("shop", service.Options{Now: c.now, RunTwice: c.twice, Instance: c.name})
-	a := &app{t: t, s: s, db: s.DB(tables), dead: new(atomic.Bool), crashed: make(chan struct{}), faulty: c.faulty}
+	a := &app{t: t, s: s, db: s.DB(tables), dead: new(atomic.Bool), crashed: make(chan struct{})}
 	c.declare(s)
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
@@ -82,29 +80,12 @@ func start(t testing.TB, c config) *app {
 			t.Fatal(err)
 		}
 	}
-	for stage := service.Intake; stage <= service.Output; stage++ {
-		var ctx context.Context
-		ctx, a.stages[stage] = context.WithCancel(context.Background())
-		for _, w := range s.Workers() {
-			if w.Stage == stage {
-				a.workers[stage].Go(func() { a.keep(ctx, w) })
-			}
+	a.workers = servicetest.Start(s, func(worker string, err error) {
+		if !a.dead.Load() && !c.faulty {
+			t.Errorf("worker %s: %v", worker, err)
 		}
-	}
+	})
 	return a
-}
-
-// keep runs a worker again when it fails, as the program does.
-func (a *app) keep(ctx context.Context, w service.Worker) {
-	for ctx.Err() == nil {
-		if err := w.Run(ctx); err != nil && !a.dead.Load() && !a.faulty {
-			a.t.Errorf("worker %s: %v", w.Name, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Millisecond):
-		}
-	}
 }
 
 // stop drains and closes the service.
@@ -113,9 +94,8 @@ func (a *app) stop() {
 		return
 	}
 	a.stopped = true
-	for stage := range a.stages {
-		a.stages[stage]()
-		a.workers[stage].Wait()
+	if a.workers != nil {
+		a.workers.Stop()
 	}
 	if err := a.db.Close(); err != nil {
 		a.t.Error(err)
