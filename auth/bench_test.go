@@ -10,7 +10,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	token := sign(b, s, Principal{Subject: "u1", Roles: []string{"customer"}}, time.Hour)
 	for name, remember := range map[string]int{"remembered": 0, "verified": -1} {
 		b.Run(name, func(b *testing.B) {
-			a := NewVerifier(VerifierConfig{Keys: s.Keys(), Now: s.o.Now, Remember: remember})
+			a := NewVerifier(VerifierConfig{Keys: s.Keys(), Now: s.c.Now, Remember: remember})
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := a.Authenticate(b.Context(), token); err != nil {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/grpc/codes"
 
@@ -114,42 +114,36 @@ func TestDamagedHashesAreErrors(t *testing.T) {
 }
 
 func TestAFloodOfSignInsIsBounded(t *testing.T) {
-	p := NewPasswords(PasswordConfig{MemoryKiB: 64, Passes: 1, Concurrent: 1, Waiting: 2})
-	p.running <- struct{}{} // somebody is at it
-	p.waiting.Add(1)
+	synctest.Test(t, func(t *testing.T) {
+		p := NewPasswords(PasswordConfig{MemoryKiB: 64, Passes: 1, Concurrent: 1, Waiting: 2})
+		p.running <- struct{}{} // somebody is at it
+		p.waiting.Add(1)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	var waiters sync.WaitGroup
-	results := make(chan error, 2)
-	for range 2 {
-		waiters.Go(func() {
-			_, err := p.Verify(ctx, "", "x")
-			results <- err
-		})
-	}
-	for p.waiting.Load() < 3 { // both have come
-		select {
-		case err := <-results:
-			t.Fatalf("a waiter gave up: %v", err)
-		default:
+		ctx, cancel := context.WithCancel(t.Context())
+		results := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := p.Verify(ctx, "", "x")
+				results <- err
+			}()
 		}
-	}
-	_, err := p.Verify(t.Context(), "", "x")
-	if e := fault.From(err); e == nil || e.Code != codes.ResourceExhausted || e.RetryAfter == 0 || !e.NotDone {
-		t.Errorf("one too many: got %v", err)
-	}
-	cancel()
-	waiters.Wait()
-	for range 2 {
-		if err := <-results; !errors.Is(err, context.Canceled) {
-			t.Errorf("a waiter whose caller went away: got %v", err)
+		synctest.Wait() // both wait
+		_, err := p.Verify(t.Context(), "", "x")
+		if e := fault.From(err); e == nil || e.Code != codes.ResourceExhausted || e.RetryAfter == 0 || !e.NotDone {
+			t.Errorf("one too many: got %v", err)
 		}
-	}
-	<-p.running
-	p.waiting.Add(-1)
-	if _, err := p.Verify(t.Context(), "", "x"); err != nil {
-		t.Errorf("after the flood: %v", err)
-	}
+		cancel()
+		for range 2 {
+			if err := <-results; !errors.Is(err, context.Canceled) {
+				t.Errorf("a waiter whose caller went away: got %v", err)
+			}
+		}
+		<-p.running
+		p.waiting.Add(-1)
+		if _, err := p.Verify(t.Context(), "", "x"); err != nil {
+			t.Errorf("after the flood: %v", err)
+		}
+	})
 }
 
 func FuzzParseHash(f *testing.F) {

@@ -29,7 +29,7 @@ type SignerConfig struct {
 
 // Signer gives out signed tokens. It is safe for concurrent use.
 type Signer struct {
-	o     SignerConfig
+	c     SignerConfig
 	keyID string
 	keys  *KeySet
 }
@@ -49,7 +49,7 @@ func NewSigner(c SignerConfig) (*Signer, error) {
 		c.Now = time.Now
 	}
 	public := c.Key.Public().(ed25519.PublicKey)
-	return &Signer{o: c, keyID: keyID(public), keys: NewKeySet(public)}, nil
+	return &Signer{c: c, keyID: keyID(public), keys: NewKeySet(public)}, nil
 }
 
 // OpenSigner returns a Signer with the key in the file, which is made when it
@@ -84,17 +84,17 @@ func (s *Signer) Sign(p Principal, ttl time.Duration) (token string, expires tim
 	if p.Service != "" && !p.Has(RoleService) {
 		p.Roles = append(slices.Clone(p.Roles), RoleService)
 	}
-	now := s.o.Now().Truncate(time.Second)
+	now := s.c.Now().Truncate(time.Second)
 	expires = now.Add(ttl).Truncate(time.Second)
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: s.o.Issuer, Subject: p.Subject, Audience: jwt.ClaimStrings{s.o.Audience}, ID: rand.Text(),
+			Issuer: s.c.Issuer, Subject: p.Subject, Audience: jwt.ClaimStrings{s.c.Audience}, ID: rand.Text(),
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires),
 		},
 		Roles: p.Roles, Service: p.Service,
 	})
 	t.Header["typ"], t.Header["kid"] = tokenType, s.keyID
-	if token, err = t.SignedString(s.o.Key); err != nil {
+	if token, err = t.SignedString(s.c.Key); err != nil {
 		return "", time.Time{}, fmt.Errorf("auth: sign a token: %w", err)
 	}
 	if len(token) > maxToken {
@@ -108,5 +108,5 @@ func (s *Signer) Keys() *KeySet { return s.keys }
 
 // Authenticator returns a new [Verifier] of the signer's own tokens.
 func (s *Signer) Authenticator() Authenticator {
-	return NewVerifier(VerifierConfig{Keys: s.keys, Issuer: s.o.Issuer, Audience: s.o.Audience, Now: s.o.Now})
+	return NewVerifier(VerifierConfig{Keys: s.keys, Issuer: s.c.Issuer, Audience: s.c.Audience, Now: s.c.Now})
 }

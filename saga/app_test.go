@@ -224,3 +224,40 @@ func wait(t testing.TB, s Saga[state], id string) Run[state] {
 	}
 	return run
 }
+
+// await waits until cond holds. It looks again and again, for what tells nobody.
+func await(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	late := time.After(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("waited %v in vain: %s", patience, what)
+		}
+	}
+}
+
+// awaitStep waits until the run waits in the step.
+func awaitStep(t testing.TB, s Saga[state], id, step string) {
+	t.Helper()
+	await(t, "the run waits at "+step, func() bool {
+		run, err := s.Get(context.Background(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return run.Step == step && run.Holder == ""
+	})
+}
+
+// awaitIdle waits until the engine has no run in memory.
+func awaitIdle(t testing.TB, e *engine) {
+	t.Helper()
+	await(t, "no run is in memory", func() bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return len(e.mine) == 0
+	})
+}

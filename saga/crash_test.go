@@ -210,28 +210,6 @@ func TestTimersGoOnOverARestart(t *testing.T) {
 	}
 }
 
-// awaitStep waits until the run waits in the step.
-func awaitStep(t *testing.T, s Saga[state], id, step string) {
-	t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		run, err := s.Get(context.Background(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if run.Step == step && run.Holder == "" {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("the run is at %q and not at %q", run.Step, step)
-		}
-	}
-}
-
 // What an instance does after it has lost its lease changes nothing.
 func TestAStaleInstanceWritesNothing(t *testing.T) {
 	g := newGate()
@@ -250,27 +228,6 @@ func TestAStaleInstanceWritesNothing(t *testing.T) {
 	run, err := s.Get(context.Background(), "1")
 	if err != nil || run.Step != "a" || run.Holder != "other" || len(a.effects()) != 0 {
 		t.Errorf("the run is at %q, held by %q (%v), effects %v: the stale instance has written", run.Step, run.Holder, err, a.effects())
-	}
-}
-
-// awaitIdle waits until the engine has no run in memory.
-func awaitIdle(t *testing.T, e *engine) {
-	t.Helper()
-	late := time.After(patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		e.mu.Lock()
-		n := len(e.mine)
-		e.mu.Unlock()
-		if n == 0 {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-late:
-			t.Fatalf("%d runs are in memory", n)
-		}
 	}
 }
 

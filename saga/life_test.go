@@ -214,9 +214,7 @@ func TestADrainLetsTheAttemptFinishAndGivesTheRunBack(t *testing.T) {
 	<-g.at
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); a.stop() }()
-	for !a.e.stopping() {
-		runtime.Gosched()
-	}
+	await(t, "the drain begins", a.e.stopping)
 	close(g.open)
 	<-stopped
 	if j.String() != "" {
@@ -268,9 +266,7 @@ func TestAStepThatEndsItsGoroutineIsFoundAgain(t *testing.T) {
 		}).Undo(nothing))
 	}})
 	begin(a, s, "1")
-	for calls.Load() == 0 {
-		runtime.Gosched()
-	}
+	await(t, "the step is called", func() bool { return calls.Load() > 0 })
 	awaitIdle(t, a.e)
 	c.advance(lease)
 	a.e.wake()
@@ -499,21 +495,15 @@ func TestAStateThatCannotBeReadIsParkedAndKept(t *testing.T) {
 	awaitIdle(t, b.e)
 	var kept []byte
 	var status string
-	late := time.After(patience)
-	for status != string(Parked) {
+	await(t, "the run is parked", func() bool {
 		err := b.db.Read(context.Background(), func(ctx context.Context, q store.Querier) error {
 			return q.QueryRowContext(ctx, "SELECT status, state FROM argosy_saga_runs").Scan(&status, &kept)
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case <-late:
-			t.Fatalf("the run is %s", status)
-		default:
-			runtime.Gosched()
-		}
-	}
+		return status == string(Parked)
+	})
 	if len(kept) != 1 || kept[0] != 0xff || told.Load() {
 		t.Errorf("the state is %x, End was told: %t", kept, told.Load())
 	}
