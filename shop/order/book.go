@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -122,8 +123,28 @@ func (o *orders) load(ctx context.Context, q store.Querier, id string) (*orderpb
 	if ord.Lines, err = lines(ctx, q, id); err != nil {
 		return nil, err
 	}
-	ord.Events, err = changes(ctx, q, id)
+	ord.Events, err = changes(ctx, q, id, 0)
 	return ord, err
+}
+
+// renewed returns an order as it is now, given as it was: only its state and
+// its changes are read, since the rest of an order stays as it was placed. It
+// returns was itself when nothing has changed. What was holds is not changed.
+func (o *orders) renewed(ctx context.Context, q store.Querier, was *orderpb.Order) (*orderpb.Order, error) {
+	now := &orderpb.Order{Id: was.Id, Lines: was.Lines, Total: was.Total, PricesAsOf: was.PricesAsOf, CreateTime: was.CreateTime}
+	var updated store.Time
+	err := q.QueryRowContext(ctx, "SELECT state, delivered, version, updated_at FROM orders WHERE id = $1", was.Id).
+		Scan(&now.State, &now.Delivered, &now.Version, &updated)
+	if err != nil {
+		return nil, err
+	}
+	if now.Version == was.Version {
+		return was, nil
+	}
+	now.UpdateTime = timestamppb.New(updated.Time)
+	news, err := changes(ctx, q, was.Id, was.Version)
+	now.Events = append(slices.Clip(was.Events), news...)
+	return now, err
 }
 
 func lines(ctx context.Context, q store.Querier, id string) ([]*orderpb.PricedLine, error) {
@@ -145,8 +166,9 @@ func lines(ctx context.Context, q store.Querier, id string) ([]*orderpb.PricedLi
 	return all, rows.Err()
 }
 
-func changes(ctx context.Context, q store.Querier, id string) ([]*orderpb.Change, error) {
-	rows, err := q.QueryContext(ctx, "SELECT at, state, detail FROM order_changes WHERE order_id = $1 ORDER BY version", id)
+// changes reads what has happened to an order after a version of it.
+func changes(ctx context.Context, q store.Querier, id string, after int64) ([]*orderpb.Change, error) {
+	rows, err := q.QueryContext(ctx, "SELECT at, state, detail FROM order_changes WHERE order_id = $1 AND version > $2 ORDER BY version", id, after)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 
 	orderpb "github.com/argosy-go/argosy/shop/gen/order/v1"
+	"github.com/argosy-go/argosy/store"
 )
 
 // look is how often a watched order is read when nobody wakes its watcher: a
@@ -21,11 +22,11 @@ func (o *orders) WatchOrder(req *orderpb.WatchOrderRequest, out grpc.ServerStrea
 	defer stop()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
+	ord, err := o.GetOrder(ctx, &orderpb.GetOrderRequest{Id: req.Id})
+	if err != nil {
+		return err
+	}
 	for sent := int64(0); ; {
-		ord, err := o.GetOrder(ctx, &orderpb.GetOrderRequest{Id: req.Id})
-		if err != nil {
-			return err
-		}
 		if ord.Version != sent {
 			if err := out.Send(ord); err != nil {
 				return err
@@ -40,6 +41,13 @@ func (o *orders) WatchOrder(req *orderpb.WatchOrderRequest, out grpc.ServerStrea
 			return context.Cause(ctx)
 		case <-woken:
 		case <-tick.C:
+		}
+		err := o.db.Read(ctx, func(ctx context.Context, q store.Querier) (err error) {
+			ord, err = o.renewed(ctx, q, ord)
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 }

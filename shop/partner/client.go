@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -50,6 +51,7 @@ type Config struct {
 type Client struct {
 	c    Config
 	http *http.Client
+	own  atomic.Pointer[string] // the secret of the data directory, once it is known
 	mu   sync.Mutex
 	url  string // where the witness was last found
 }

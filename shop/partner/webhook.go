@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 
@@ -47,28 +46,20 @@ func (c *Client) Webhooks(take func(ctx context.Context, e webhook.Event) error)
 	})
 }
 
-// remembered asks until there is an answer, and gives that one from then on: a
-// secret is a file, and stays what it is.
-func remembered(secret func() (string, error)) func() (string, error) {
-	var known atomic.Pointer[string]
-	return func() (string, error) {
-		if key := known.Load(); key != nil {
-			return *key, nil
-		}
-		key, err := secret()
-		if err != nil {
-			return "", err
-		}
-		known.Store(&key)
-		return key, nil
-	}
-}
-
+// secret returns what the partner signs with. The file of the fleet's own is
+// read once: it stays what it is.
 func (c *Client) secret() (string, error) {
 	if s := c.c.Secret(); s != "" {
 		return s, nil
 	}
-	return Secret(c.c.Dir())
+	if s := c.own.Load(); s != nil {
+		return *s, nil
+	}
+	s, err := Secret(c.c.Dir())
+	if err == nil {
+		c.own.Store(&s)
+	}
+	return s, err
 }
 
 // Secret returns what the witnesses of the data directory sign their webhooks
