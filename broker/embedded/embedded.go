@@ -92,7 +92,10 @@ func (b *Broker) start(ctx context.Context, o Opener, open broker.OpenOptions, d
 		return fmt.Errorf("the broker did not start within %s", readyWithin)
 	}
 	log.started.Store(true)
-	b.conn, err = natsgo.Connect("", natsgo.InProcessServer(b.server), natsgo.Name(open.Name), natsgo.MaxReconnects(-1))
+	b.conn, err = natsgo.Connect("", natsgo.InProcessServer(b.server), natsgo.Name(open.Name), natsgo.MaxReconnects(-1),
+		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
+			log.log.Warn("the broker's client reports an error", "error", err)
+		}))
 	if err != nil {
 		return fmt.Errorf("connect to the broker in this process: %w", err)
 	}

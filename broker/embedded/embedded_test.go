@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/argosy-go/argosy/broker"
@@ -20,7 +21,7 @@ func TestConformance(t *testing.T) {
 // open opens a broker in dir; the test ends with it closed.
 func open(t testing.TB, o embedded.Opener, dir string) *embedded.Broker {
 	t.Helper()
-	b, err := o.Open(t.Context(), broker.OpenOptions{Dir: dir, Name: t.Name()})
+	b, err := o.Open(t.Context(), broker.OpenOptions{Dir: dir, Name: t.Name(), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

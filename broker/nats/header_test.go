@@ -66,6 +66,18 @@ func FuzzUnescape(f *testing.F) {
 	})
 }
 
+func TestDurableNamesAreReadable(t *testing.T) {
+	for want, s := range map[string]broker.Subscription{
+		"stock_2forder_2ev1_p0":   {Consumer: "stock/order.v1", Partitions: []int{0}},
+		"stock_p0-3":              {Consumer: "stock", Partitions: []int{3, 1, 0, 2}},
+		"a_5fb_p1-2_p5_p7-8_p100": {Consumer: "a_b", Partitions: []int{8, 7, 5, 100, 1, 2}},
+	} {
+		if got := durable(s); got != want {
+			t.Errorf("durable(%+v) is %q, want %q", s, got, want)
+		}
+	}
+}
+
 func FuzzDurable(f *testing.F) {
 	f.Add("a", "a ", 1, 0x21)
 	f.Add("a_p1", "a", 1, 2)

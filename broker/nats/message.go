@@ -120,8 +120,8 @@ func delivery(m jetstream.Msg) broker.Delivery {
 }
 
 // durable returns a name that the server accepts, another one for another
-// consumer or other partitions: what it does not accept is hex-encoded, and a
-// name that would be too long is replaced by its hash.
+// consumer or other partitions, as in "stock_2forder_p0-63": what it does not
+// accept is hex-encoded, and a name that would be too long is replaced by its hash.
 func durable(s broker.Subscription) string {
 	var b strings.Builder
 	for i := range len(s.Consumer) {
@@ -132,8 +132,16 @@ func durable(s broker.Subscription) string {
 		}
 		fmt.Fprintf(&b, "_%02x", c)
 	}
-	for _, p := range sorted(s.Partitions) {
-		b.WriteString("_p" + strconv.Itoa(p)) // p is no hex digit
+	for numbers := sorted(s.Partitions); len(numbers) > 0; {
+		n := 1
+		for n < len(numbers) && numbers[n] == numbers[0]+n {
+			n++
+		}
+		b.WriteString("_p" + strconv.Itoa(numbers[0])) // p is no hex digit
+		if n > 1 {
+			b.WriteString("-" + strconv.Itoa(numbers[n-1]))
+		}
+		numbers = numbers[n:]
 	}
 	return short(b.String())
 }

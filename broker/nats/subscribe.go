@@ -23,6 +23,9 @@ const (
 	// heartbeat is how often an idle server says that it is there; after two
 	// that are missed the client asks again.
 	heartbeat = 5 * time.Second
+	// askAgain is how long after a message the client looks whether it must ask
+	// for more: long for sending a request, short for who waits for messages.
+	askAgain = 50 * time.Millisecond
 	// pumpPause keeps a receiver whose server is away from spinning.
 	pumpPause = 250 * time.Millisecond
 	// infoWait bounds the question whether the consumer is still there.
@@ -135,7 +138,7 @@ func (r *receiver) pump() {
 	defer close(r.done)
 	defer close(r.out)
 	for {
-		m, err := r.messages.Next()
+		m, err := r.next()
 		switch {
 		case err == nil:
 			select {
@@ -153,6 +156,19 @@ func (r *receiver) pump() {
 			return
 		}
 	}
+}
+
+// next returns the next message, however long that takes. The client asks the
+// server for more while it hands out messages, but not while its last request
+// is still being sent: when that takes longer than all messages last, it waits
+// for what nobody asked for, until a heartbeat is missed. So it is called once
+// more, a moment after a message.
+func (r *receiver) next() (jetstream.Msg, error) {
+	m, err := r.messages.Next(jetstream.NextMaxWait(askAgain))
+	if errors.Is(err, nats.ErrTimeout) {
+		return r.messages.Next()
+	}
+	return m, err
 }
 
 func (r *receiver) isStopped() bool {
