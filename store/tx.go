@@ -163,9 +163,10 @@ func (l *list[T]) flush(tx *Tx) error {
 
 // Collect keeps item until the function of the transaction has succeeded and
 // then hands all items of its type to flush, in order, still inside the
-// transaction; what a flush collects is flushed after it. Items collected inside a Try that failed are dropped. It is for
-// mechanisms that must write last and in order, as the outbox does; all calls
-// for one type give the same flush.
+// transaction; what a flush collects is flushed after it. Items collected
+// inside a Try that failed are dropped. It is for mechanisms that must write
+// last and in order, as the outbox does; all calls for one type give the same
+// flush.
 func Collect[T any](tx *Tx, item T, flush func(ctx context.Context, tx *Tx, items []T) error) {
 	for _, c := range tx.lists {
 		if l, ok := c.(*list[T]); ok {
