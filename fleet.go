@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,7 +172,7 @@ func (f *Fleet) openBroker(ctx context.Context) error {
 	}
 	b, err := opener.Open(ctx, broker.OpenOptions{URL: f.set.Broker, Dir: f.set.Data, Name: f.program.Name, Log: f.tel.Logger("broker")})
 	if err != nil {
-		return fmt.Errorf("broker %s: %w", f.set.Broker, err)
+		return fmt.Errorf("open the broker %s: %w", strings.TrimSuffix(f.set.Broker, ":"), err)
 	}
 	f.broker = b
 	for _, s := range f.services {
