@@ -17,7 +17,8 @@ var (
 	ErrUnavailable = fault.New(codes.Unavailable, "BROKER_UNAVAILABLE", "the broker is not available")
 	// ErrTooLarge: a message is over MaxMessageBytes and will never be taken.
 	ErrTooLarge = fault.New(codes.InvalidArgument, "EVENT_TOO_LARGE", "the message is larger than the broker accepts")
-	// ErrClosed: the broker or the subscription has been closed.
+	// ErrClosed: the broker or the subscription has been closed. What was being
+	// published may or may not have been stored.
 	ErrClosed = fault.New(codes.Unavailable, "BROKER_CLOSED", "the broker connection is closed")
 )
 
@@ -27,12 +28,14 @@ type Message struct {
 	// ID is unique among all messages of all topics; publishing the same ID
 	// again within the broker's dedupe window stores nothing and succeeds.
 	ID string
-	// Topic is a dotted name, as in "argosy.shop.order.v1.OrderPlaced".
+	// Topic is a dotted name of letters, digits, _ and -, as in
+	// "argosy.shop.order.v1.OrderPlaced".
 	Topic string
 	// Partition is in [0, Partitions) of the topic. The publisher chooses it
 	// by the key; order is kept within a partition.
 	Partition int
-	// Header holds text: names are lower case, as in "ce-id". Values are any UTF-8.
+	// Header holds text: names are of lower case letters, digits, -, _ and dots,
+	// as in "ce-id". Values are any UTF-8.
 	Header map[string]string
 	// Body is the payload.
 	Body []byte
@@ -60,6 +63,7 @@ const (
 // Subscription names a durable position in the topic.
 type Subscription struct {
 	// Consumer is the durable name, as in "inventory/argosy.shop.order.v1.OrderPlaced".
+	// A position belongs to a consumer and its set of partitions.
 	Consumer string
 	Topic    string
 	// Partitions are the ones to fetch. The caller holds them alone (by a
@@ -74,7 +78,7 @@ type Subscription struct {
 type Delivery struct {
 	Message
 	// Attempt counts deliveries of this message to this consumer, from 1; 0
-	// where the broker does not tell.
+	// where the broker does not tell. It may begin again with a new receiver.
 	Attempt int
 	// Time is when the broker stored the message.
 	Time time.Time
@@ -111,7 +115,10 @@ type Receiver interface {
 //     stored before, under the same ID, counts as stored. Messages of one
 //     partition are stored in the order given; when message i fails, no
 //     later message of its partition in that call is newly stored.
-//  2. The result has one entry a message; it is nil when all succeeded.
+//  2. The result has one entry a message; it is nil when all succeeded. An error
+//     is ErrUnavailable or ErrClosed (the message may or may not be stored: send
+//     it again), or says why the message will never be taken (ErrTooLarge, or
+//     one of the code InvalidArgument).
 //  3. Declare is idempotent and safe to call from many processes at once.
 //  4. Probe publishes and confirms a real message; it is what readiness asks.
 //  5. All methods are safe for concurrent use. Close ends what is under way.
