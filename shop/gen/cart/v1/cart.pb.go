@@ -158,6 +158,7 @@ func (x *DeleteItemRequest) GetProductId() string {
 	return ""
 }
 
+// Cart is what a customer means to buy, at what it costs now.
 type Cart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Lines []*CartLine            `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
@@ -220,6 +221,7 @@ func (x *Cart) GetPricesAsOf() *timestamppb.Timestamp {
 	return nil
 }
 
+// CartLine is one product of a cart.
 type CartLine struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ProductId     string                 `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`

@@ -25,6 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Product is something that can be bought.
 type Product struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -33,7 +34,7 @@ type Product struct {
 	Emoji       string                 `protobuf:"bytes,4,opt,name=emoji,proto3" json:"emoji,omitempty"`
 	Description string                 `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
 	Price       *v1.Money              `protobuf:"bytes,6,opt,name=price,proto3" json:"price,omitempty"`
-	// Counts the changes of the price, from 1.
+	// Counts the prices that it has had, from 1.
 	PriceVersion  int64 `protobuf:"varint,7,opt,name=price_version,json=priceVersion,proto3" json:"price_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

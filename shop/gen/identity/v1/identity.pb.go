@@ -77,6 +77,7 @@ func (x *CreateSessionRequest) GetPassword() string {
 	return ""
 }
 
+// Session is a person signed in.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The bearer token of the session.
@@ -166,6 +167,7 @@ func (*GetMeRequest) Descriptor() ([]byte, []int) {
 	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{2}
 }
 
+// User is a person who can sign in.
 type User struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`

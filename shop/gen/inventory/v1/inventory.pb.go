@@ -68,6 +68,7 @@ func (x *GetStockRequest) GetProductId() string {
 	return ""
 }
 
+// Stock is how many pieces there are of a product, and where.
 type Stock struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ProductId string                 `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
@@ -139,6 +140,7 @@ func (x *Stock) GetShipped() int64 {
 	return 0
 }
 
+// Item is a number of pieces of a product.
 type Item struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ProductId     string                 `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`

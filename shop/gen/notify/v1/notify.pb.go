@@ -112,6 +112,7 @@ func (x *ListMessagesResponse) GetMessages() []*Sent {
 	return nil
 }
 
+// Sent is a message that a customer was sent.
 type Sent struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`

@@ -87,6 +87,7 @@ func (IntentState) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_shop_payment_v1_payment_proto_rawDescGZIP(), []int{0}
 }
 
+// Intent is how an order is paid.
 type Intent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OrderId       string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`

@@ -91,6 +91,7 @@ func (ShipmentState) EnumDescriptor() ([]byte, []int) {
 	return file_argosy_shop_shipping_v1_shipping_proto_rawDescGZIP(), []int{0}
 }
 
+// Shipment is how an order gets to its customer.
 type Shipment struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	OrderId        string                 `protobuf:"bytes,1,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
