@@ -146,9 +146,6 @@ func (s *Server) admit(ctx context.Context, h *handler, self *auth.Principal) (_
 		ctx, cancel, err := s.identify(ctx, h, self)
 		return ctx, cancel, err
 	}
-	if s.draining.Err() != nil {
-		return nil, nil, errDrained
-	}
 	select {
 	case s.places <- struct{}{}:
 	default:

@@ -179,9 +179,11 @@ func (s *Server) SetServing(on bool) {
 // errDraining is why streams end in a drain.
 var errDraining = errors.New("the server drains")
 
-// Shutdown ends streams with UNAVAILABLE, refuses new calls from outside, sends
-// GOAWAY and waits for calls from the network. When ctx ends first, what is
-// left is broken off. Calls of the process's own services go on: see Wait.
+// Shutdown ends streams with UNAVAILABLE, so that their clients come back
+// elsewhere, sends GOAWAY and waits for the calls from the network. A call that
+// was accepted is served: who listens closes the door, nobody is turned away
+// behind it. When ctx ends first, what is left is broken off. Calls in the
+// process go on: see Wait.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	s.drain(errDraining)
