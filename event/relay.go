@@ -19,6 +19,7 @@ const (
 	relayBatch    = 512                     // events handed to the broker at once
 	relayBytes    = 4 << 20                 // size of the bodies of a batch, unless one alone is larger
 	relayPoll     = time.Second             // how often the relay looks without being woken
+	relayGather   = 5 * time.Millisecond    // how long events gather where they come in numbers
 	relayFlush    = 5 * time.Second         // how long it goes on when the service drains
 	relayPatience = 20 * time.Second        // how long one call to the broker may take
 	surveyGap     = 15 * time.Second        // how often the outbox is counted
@@ -63,7 +64,8 @@ type relayWorker struct {
 	*runtime
 	hold     *hold
 	lanes    map[lane]*jam
-	failures int // of the whole broker, in a row
+	failures int  // of the whole broker, in a row
+	busy     bool // the last pass found several events
 	surveyed time.Time
 }
 
@@ -97,7 +99,8 @@ func (w *relayWorker) run(ctx context.Context) error {
 	return w.flush(context.WithoutCancel(ctx))
 }
 
-// rest waits until there may be something to do.
+// rest waits until there may be something to do. An event by itself goes at
+// once; where several came together more will, and go with less work at once.
 func (w *relayWorker) rest(ctx context.Context) {
 	d := relayPoll
 	for _, j := range w.lanes {
@@ -109,6 +112,13 @@ func (w *relayWorker) rest(ctx context.Context) {
 	case <-ctx.Done():
 	case <-t.C:
 	case <-w.wake:
+		if w.busy {
+			pause(ctx, relayGather)
+			select {
+			case <-w.wake: // what it tells of is found by the pass that follows
+			default:
+			}
+		}
 	}
 }
 
@@ -129,10 +139,13 @@ func (w *relayWorker) pass(ctx context.Context) error {
 		return err
 	}
 	var acked []outgoing
-	for {
-		rows, err := w.unsent(ctx, acked)
+	for first := true; ; first = false {
+		rows, more, err := w.unsent(ctx, acked)
 		if err != nil {
 			return err
+		}
+		if first {
+			w.busy = len(rows) > 1
 		}
 		if len(rows) == 0 && len(acked) == 0 {
 			return w.measure(ctx)
@@ -154,20 +167,23 @@ func (w *relayWorker) pass(ctx context.Context) error {
 		if err := errors.Join(g.Wait(), err); err != nil {
 			return errors.Join(w.forget(ctx, acked), err)
 		}
+		if !more && len(acked) == len(rows) { // what comes from now on wakes the relay
+			return errors.Join(w.forget(ctx, acked), w.measure(ctx))
+		}
 	}
 }
 
 // unsent reads the next events in order, past those that were acknowledged and
-// not yet deleted, and past lanes that are jammed.
-func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) ([]outgoing, error) {
+// not yet deleted, and past lanes that are jammed. It reports whether there may
+// be more of them than it returns.
+func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) (out []outgoing, more bool, err error) {
 	query, args := w.unsentQuery(len(acked))
 	skip := make(map[int64]bool, len(acked))
 	for _, o := range acked {
 		skip[o.seq] = true
 	}
-	var out []outgoing
 	size := 0
-	err := w.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
+	err = w.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
 		rows, err := q.QueryContext(ctx, query, args...)
 		if err != nil {
 			return err
@@ -182,6 +198,7 @@ func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) ([]outgoing,
 				continue
 			}
 			if size += len(o.body); size > relayBytes && len(out) > 0 {
+				more = true
 				return nil // the rest comes with the next batch
 			}
 			out = append(out, o)
@@ -189,9 +206,9 @@ func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) ([]outgoing,
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the outbox: %w", err)
+		return nil, false, fmt.Errorf("read the outbox: %w", err)
 	}
-	return out, nil
+	return out, more || len(out) >= relayBatch, nil
 }
 
 func (w *relayWorker) unsentQuery(more int) (string, []any) {
