@@ -30,8 +30,8 @@ var cards = []string{
 	"tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_ok", "tok_slow", "tok_slow", "tok_decline", "tok_timeout_after_commit",
 }
 
-// customer is one visit.
-func (l *run) customer(ctx context.Context, n int, dice *rand.Rand) {
+// customer is one visit, the n-th, which was to begin at an instant.
+func (l *run) customer(ctx context.Context, n int, at time.Time, dice *rand.Rand) {
 	order := placement{PaymentToken: cards[dice.IntN(len(cards))]}
 	for _, p := range l.c.Baskets.Products(n) {
 		order.Lines = append(order.Lines, line{p.ID, 1 + dice.IntN(3)})
@@ -51,7 +51,7 @@ func (l *run) customer(ctx context.Context, n int, dice *rand.Rand) {
 	ids := make([]string, clicks)
 	var both sync.WaitGroup
 	for i := range clicks {
-		both.Go(func() { ids[i] = l.place(ctx, key, order, i > 0) })
+		both.Go(func() { ids[i] = l.place(ctx, key, order, at, i > 0) })
 	}
 	both.Wait()
 	if dice.IntN(100) < cancels && ids[0] != "" {
@@ -63,16 +63,16 @@ func (l *run) customer(ctx context.Context, n int, dice *rand.Rand) {
 const maxLines = 50
 
 // place sends the order until it is acknowledged or patience has ended, and
-// returns its id.
-func (l *run) place(ctx context.Context, key string, order placement, again bool) string {
+// returns its id. What it took is counted from the instant at, so that neither
+// a generator that lags nor an attempt that failed makes the shop look quick.
+func (l *run) place(ctx context.Context, key string, order placement, at time.Time, again bool) string {
 	for try := range attempts {
 		if again || try > 0 {
 			l.count(func(r *Result) { r.Retries++ })
 		}
-		begun := time.Now()
 		id, err := l.shop.place(ctx, key, order)
 		if err == nil {
-			l.acknowledged(key, id, time.Since(begun), !again)
+			l.acknowledged(key, id, time.Since(at), !again)
 			return id
 		}
 		l.count(func(r *Result) { r.Errors[err.Error()]++ })

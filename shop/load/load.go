@@ -56,8 +56,11 @@ type Result struct {
 	Failed       int `json:"failed"`       // customers who gave up
 	// Errors counts answers that were not wanted, by status and reason.
 	Errors map[string]int `json:"errors"`
-	// P50, P99 and Max are how long the shop took to acknowledge, in milliseconds.
-	P50, P99, Max float64
+	// P50, P99 and Max are how long it took from the instant at which a customer
+	// was to arrive to the acknowledgement, retries included, in milliseconds.
+	P50 float64 `json:"p50Ms"`
+	P99 float64 `json:"p99Ms"`
+	Max float64 `json:"maxMs"`
 	// Elapsed is how long the load took, in seconds.
 	Elapsed float64 `json:"elapsed"`
 	// Source says where the baskets come from.
@@ -115,12 +118,12 @@ func (l *run) arrivals(ctx context.Context, begun time.Time) {
 			return
 		}
 		l.count(func(r *Result) { r.Offered++ })
-		who := rand.New(rand.NewPCG(l.c.Seed, uint64(n)+2))
+		at, who := next, rand.New(rand.NewPCG(l.c.Seed, uint64(n)+2))
 		select {
 		case places <- struct{}{}:
 			inside.Go(func() {
 				defer func() { <-places }()
-				l.customer(ctx, n, who)
+				l.customer(ctx, n, at, who)
 			})
 		default:
 			l.count(func(r *Result) { r.TurnedAway++ })
