@@ -128,10 +128,14 @@ func TestACutBatchIsStoredWholeOrNotAtAll(t *testing.T) {
 	server := serve(t, t.TempDir(), "127.0.0.1:0")
 	p := newProxy(t, server.URL())
 	b := connect(t, p.url())
-	for i, after := range []int{1, 500, 1500, 2900, 4000, 6000, 8000, 100_000} {
+	cuts := 0
+	for i, after := range []int{1, 500, 17_000, 1500, 4000, 18_000, 8000, 12_000, 19_000, 14_000, 15_000, 21_000} {
 		topic := fmt.Sprintf("cut%d", i)
 		ms := messages(topic, 0, 0, 100)
-		cut := p.cutAfter(after)
+		if i%3 == 2 { // a known id: the batch is refused, and single messages are cut
+			publish(t, b, ms[:1])
+		}
+		cut, reported := p.cutAfter(after), map[string]bool{}
 		begun := time.Now()
 		errs := b.Publish(t.Context(), ms)
 		if took := time.Since(begun); took > 5*time.Second {
@@ -139,13 +143,49 @@ func TestACutBatchIsStoredWholeOrNotAtAll(t *testing.T) {
 		}
 		select {
 		case <-cut:
-			if errs == nil {
-				t.Errorf("after %d bytes: the call whose connection broke reports success", after)
-			}
+			cuts++
 		default:
 		}
+		for j, m := range ms {
+			if errs == nil || errs[j] == nil {
+				reported[m.ID] = true
+			}
+		}
+		wantReported(t, server, topic, ms, reported)
 		publish(t, b, ms)
 		wantStored(t, server, topic, 0, ms)
+	}
+	if cuts < 10 {
+		t.Errorf("only %d connections were cut", cuts)
+	}
+}
+
+// wantReported fails the test unless all that was reported as stored is there,
+// and no message is there without the one before it.
+func wantReported(t *testing.T, b broker.Broker, topic string, ms []broker.Message, reported map[string]bool) {
+	t.Helper()
+	end := broker.Message{ID: "first end of " + topic, Topic: topic, Partition: 1}
+	publish(t, b, []broker.Message{end})
+	r, err := b.Subscribe(t.Context(), broker.Subscription{Consumer: "reported", Topic: topic, Partitions: []int{0, 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := 0; ; i++ {
+		ds, err := r.Receive(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ds[0].ID == end.ID {
+			break
+		}
+		if ds[0].ID != ms[i].ID {
+			t.Errorf("%s: message %d is %s, want %s", topic, i, ds[0].ID, ms[i].ID)
+		}
+		delete(reported, ds[0].ID)
+	}
+	for id := range reported {
+		t.Errorf("%s was reported as stored and is not there", id)
 	}
 }
 
