@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,10 +59,13 @@ func (i *identity) devPassword() (string, error) {
 // put makes the user, or gives it the password if it has another.
 func (i *identity) put(ctx context.Context, u user, password string) error {
 	known, err := i.find(ctx, "email", u.email)
-	if err == nil {
+	switch {
+	case err == nil:
 		if same, err := i.passwords.Verify(ctx, known.password, password); err != nil || same {
 			return err
 		}
+	case !errors.Is(err, sql.ErrNoRows):
+		return err
 	}
 	hash, err := i.passwords.Hash(ctx, password)
 	if err != nil {
