@@ -7,7 +7,11 @@
 //	b, err := nats.Opener{}.Open(ctx, broker.OpenOptions{URL: "nats://127.0.0.1:4222"})
 //
 // Publications of concurrent callers are gathered and sent as atomic batches
-// (ADR-50 of NATS). A batch that holds an id which the server knows already is
-// refused whole; its messages are then sent one by one, in order, and the
-// known ones count as stored.
+// (ADR-50 of NATS), from nats-server 2.12 on; an older server stores messages
+// one by one. A batch that holds an id which the server knows already is
+// refused whole; messages are then sent one by one, in order, until the known
+// ones are passed, and the known ones count as stored.
+//
+// An error of Publish other than a message's own is ErrUnavailable or
+// ErrClosed: the message may have been stored, and is sent again under its id.
 package nats
