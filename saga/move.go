@@ -71,7 +71,7 @@ func (e *engine) commit(ctx context.Context, r *record, p plan) (*record, error)
 		}
 		first := n.events
 		n.events += int64(len(m.log))
-		if err := n.save(ctx, tx); err != nil {
+		if err := n.save(ctx, tx, r); err != nil {
 			return err
 		}
 		for i, ev := range m.log {

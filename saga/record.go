@@ -77,23 +77,30 @@ func (r *record) insert(ctx context.Context, q store.Querier) (bool, error) {
 }
 
 const (
-	saveSet = `UPDATE argosy_saga_runs SET status = $1, step = $2, attempt = $3, doubt = $4, gen = $5, done = $6, state = $7,
-	pivoted = $8, holder = $9, due = $10, wake = $11, waits = $12, cause = $13, error = $14, resumes = $15, events = $16,
-	updated = $17, ended = $18 WHERE saga = $19 AND id = $20`
-	saveRun      = saveSet + ` AND epoch = $21 AND cancel = $22`
-	saveUnfenced = saveSet + ` AND $21 > 0 AND cancel = $22`
+	setStep = `UPDATE argosy_saga_runs SET step = $1, attempt = $2, doubt = $3, gen = $4, done = $5, state = $6, pivoted = $7,
+	wake = $8, waits = $9, cause = $10, error = $11, resumes = $12, events = $13, updated = $14, ended = $15`
+	setPlace = `, status = $20, holder = $21, due = $22`
+	whose    = ` WHERE saga = $16 AND id = $17 AND cancel = $18`
+	fence    = ` AND epoch = $19`
+	noFence  = ` AND $19 > 0`
 )
 
-// save writes the whole row, if the row still has the epoch and the cancel mark
-// that r knows.
-func (r *record) save(ctx context.Context, q store.Querier) error {
-	query := saveRun
-	if mutant.NoFence {
-		query = saveUnfenced
+// save writes the row, if it still has the epoch and the cancel mark that r
+// knows. was is the row before, or nil. The columns that indexes are on are
+// written when they change only: most steps leave them as they were, and with
+// them the pages of the indexes.
+func (r *record) save(ctx context.Context, q store.Querier, was *record) error {
+	args := []any{r.step, r.attempt, flag(r.doubt), r.gen, r.done, blob(r.state), flag(r.pivoted),
+		r.wake, r.waits, r.cause, r.err, string(r.resumes), r.events, r.updated, r.ended, r.saga, r.id, flag(r.cancel), r.epoch}
+	query := setStep + whose + fence
+	if was == nil || r.status != was.status || r.holder != was.holder || r.due != was.due {
+		query = setStep + setPlace + whose + fence
+		args = append(args, string(r.status), r.holder, r.due)
 	}
-	res, err := q.ExecContext(ctx, query, string(r.status), r.step, r.attempt, flag(r.doubt), r.gen, r.done, blob(r.state),
-		flag(r.pivoted), r.holder, r.due, r.wake, r.waits, r.cause, r.err, string(r.resumes), r.events,
-		r.updated, r.ended, r.saga, r.id, r.epoch, flag(r.cancel))
+	if mutant.NoFence {
+		query = strings.Replace(query, fence, noFence, 1)
+	}
+	res, err := q.ExecContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}

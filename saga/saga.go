@@ -183,7 +183,7 @@ func (s Saga[S]) Resume(tx *store.Tx, id string) error {
 	r.updated = now.UnixMicro()
 	r.rest(r.updated)
 	r.events++
-	if err := r.save(ctx, tx); err != nil {
+	if err := r.save(ctx, tx, nil); err != nil {
 		return fmt.Errorf("resume saga %s %s: %w", k.saga, id, err)
 	}
 	tx.AfterCommit(func() { s.e.meters.parked.Dec(); s.e.wake() })
