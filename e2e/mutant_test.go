@@ -22,6 +22,9 @@ func TestAMechanismThatIsRemovedIsMissed(t *testing.T) {
 				f.signIn("customer@shop.test")
 				c.settle(f)
 				code, r := audit(t, bin, dir, 3*time.Second)
+				if code != 0 { // a shop that is only slow is not one that has missed something
+					code, r = audit(t, bin, dir, 6*time.Second)
+				}
 				f.kill()
 				if code != 0 {
 					t.Logf("the audit exited %d after %d kills:\n%s", code, round+1, r)

@@ -22,6 +22,4 @@ const (
 	AckBeforeCommit = false
 	// NoFence ("no-fence"): transitions of a saga do not check the lease epoch.
 	NoFence = false
-	// NoTombstone ("no-tombstone"): a participant forgets an undo that came before its do.
-	NoTombstone = false
 )

@@ -16,5 +16,4 @@ var (
 	NoFsync         = name == "no-fsync"
 	AckBeforeCommit = name == "ack-before-commit"
 	NoFence         = name == "no-fence"
-	NoTombstone     = name == "no-tombstone"
 )
