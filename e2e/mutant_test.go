@@ -1,6 +1,9 @@
 package e2e
 
 import (
+	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -43,4 +46,29 @@ func TestAMechanismThatIsRemovedIsMissed(t *testing.T) {
 		c.settle(f)
 		f.green(30 * time.Second)
 	})
+}
+
+// What no kill of a process shows (another instance, the power) has a test
+// beside its mechanism.
+func TestAMechanismThatIsRemovedFailsItsOwnTest(t *testing.T) {
+	for mutant, c := range map[string]struct{ in, test string }{
+		"no-fence":          {"../saga", "TestAStaleInstanceWritesNothing"},
+		"ack-before-commit": {"../event", "TestAStaleFetcherChangesNothing"},
+		"no-fsync":          {"../store/sqlite", "TestTheWriterSyncs"},
+	} {
+		t.Run(mutant, func(t *testing.T) {
+			run := func(mutant string) string {
+				cmd := exec.Command("go", "test", "-count=1", "-tags", "mutant", "-run", "^"+c.test+"$", "-v", c.in)
+				cmd.Env = append(os.Environ(), "ARGOSY_MUTANT="+mutant)
+				out, _ := cmd.CombinedOutput() // what it says is looked at, not how it exits
+				return string(out)
+			}
+			if out := run(""); !strings.Contains(out, "--- PASS: "+c.test) {
+				t.Errorf("with nothing removed:\n%s", out)
+			}
+			if out := run(mutant); !strings.Contains(out, "--- FAIL: "+c.test) {
+				t.Errorf("with %s:\n%s", mutant, out)
+			}
+		})
+	}
 }
