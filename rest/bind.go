@@ -376,7 +376,7 @@ func snake(s string) string {
 	return b.String()
 }
 
-// clip shortens what a caller sent before it is repeated to him.
+// clip shortens what a caller sent, before it is sent back.
 func clip(s string) string {
 	const most = 64
 	s = strings.ToValidUTF8(s, "\uFFFD")

@@ -21,7 +21,7 @@ var forwarded = []struct{ header, key string }{
 	{"User-Agent", "x-forwarded-user-agent"},
 }
 
-// metadataPrefix marks the headers that a caller sends as metadata of his own.
+// metadataPrefix marks the headers that a caller sends as metadata of its own.
 const metadataPrefix = "Grpc-Metadata-"
 
 // returned are the headers that a handler may set on the response with
