@@ -373,27 +373,46 @@ func TestWhatIsNoCallOfDo(t *testing.T) {
 	}
 }
 
-func TestOldRepliesAreDeleted(t *testing.T) {
-	db := open(t, t.TempDir())
-	for i := range 1200 {
-		key := fmt.Sprint("old", i)
-		err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+// outdated stores n replies that are older than any is kept.
+func outdated(t *testing.T, db *store.DB, n int) {
+	t.Helper()
+	err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		for i := range n {
 			_, err := tx.ExecContext(ctx, `INSERT INTO argosy_idempotency (caller, method, idem_key, fingerprint, code, reply_type, reply, at)
-				VALUES ('', '', $1, '', 0, '', '', $2)`, key, store.At(time.Now().Add(-49*time.Hour)))
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
+				VALUES ('', '', $1, '', 0, '', '', $2)`, fmt.Sprint("old", i), store.At(time.Now().Add(-49*time.Hour)))
+			if err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+}
+
+func TestTheJanitorDeletesOldRepliesAndEndsWithItsContext(t *testing.T) {
+	db := open(t, t.TempDir())
+	outdated(t, db, 1200) // more than one of its transactions deletes
 	if _, err := idempotency.Do(incoming(t, "new"), db, wrapperspb.String("a"), place); err != nil {
 		t.Fatal(err)
 	}
-	if err := idempotency.Trim(t.Context(), db, time.Now().Add(-idempotency.DefaultKeep)); err != nil {
-		t.Fatal(err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- idempotency.Janitor(db, time.Nanosecond).Run(ctx) }() // it keeps them for a day all the same
+	late, tick := time.After(20*time.Second), time.Tick(time.Millisecond)
+	for count(t, db, "argosy_idempotency") != 1 {
+		select {
+		case <-tick:
+		case err := <-ended:
+			t.Fatalf("the janitor went home: %v", err)
+		case <-late:
+			t.Fatalf("%d replies are left", count(t, db, "argosy_idempotency"))
+		}
 	}
-	if n := count(t, db, "argosy_idempotency"); n != 1 {
-		t.Errorf("%d replies are left and not the new one", n)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -410,13 +429,4 @@ func FuzzCheckKey(f *testing.F) {
 			t.Errorf("%q: %v", s, err)
 		}
 	})
-}
-
-func TestTheJanitorEndsWithItsContext(t *testing.T) {
-	db := open(t, t.TempDir())
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := idempotency.Janitor(db, time.Nanosecond).Run(ctx); err != nil {
-		t.Error(err)
-	}
 }

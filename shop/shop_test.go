@@ -241,9 +241,12 @@ func TestAConfirmedOrderIsRefundedWhenItIsCancelled(t *testing.T) {
 func TestADeliveredOrderIsNotCancelled(t *testing.T) {
 	w := open(t, t.TempDir())
 	id, _ := w.place("k", "tok_ok", "bananas-1kg")["id"].(string)
-	for tick := time.Tick(20 * time.Millisecond); ; <-tick {
-		if w.must("GET", "/v1/orders/"+id, "", nil)["delivered"] == true {
-			break
+	late, tick := time.After(20*time.Second), time.Tick(20*time.Millisecond)
+	for w.must("GET", "/v1/orders/"+id, "", nil)["delivered"] != true {
+		select {
+		case <-tick:
+		case <-late:
+			t.Fatal("the order is not delivered")
 		}
 	}
 	if code, b := w.call("POST", "/v1/orders/"+id+":cancel", "c", map[string]any{}); code != 400 || !bytes.Contains(b, []byte("ORDER_DELIVERED")) {
