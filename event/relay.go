@@ -19,7 +19,6 @@ const (
 	relayBatch    = 512                     // events handed to the broker at once
 	relayBytes    = 4 << 20                 // size of the bodies of a batch, unless one alone is larger
 	relayPoll     = time.Second             // how often the relay looks without being woken
-	relayGather   = 5 * time.Millisecond    // how long events gather where they come in numbers
 	relayFlush    = 5 * time.Second         // how long it goes on when the service drains
 	relayPatience = 20 * time.Second        // how long one call to the broker may take
 	surveyGap     = 15 * time.Second        // how often the outbox is counted
@@ -64,8 +63,7 @@ type relayWorker struct {
 	*runtime
 	hold     *hold
 	lanes    map[lane]*jam
-	failures int  // of the whole broker, in a row
-	busy     bool // the last pass found several events
+	failures int // of the whole broker, in a row
 	surveyed time.Time
 }
 
@@ -99,8 +97,7 @@ func (w *relayWorker) run(ctx context.Context) error {
 	return w.flush(context.WithoutCancel(ctx))
 }
 
-// rest waits until there may be something to do. An event by itself goes at
-// once; where several came together more will, and go with less work at once.
+// rest waits until there may be something to do.
 func (w *relayWorker) rest(ctx context.Context) {
 	d := relayPoll
 	for _, j := range w.lanes {
@@ -112,13 +109,6 @@ func (w *relayWorker) rest(ctx context.Context) {
 	case <-ctx.Done():
 	case <-t.C:
 	case <-w.wake:
-		if w.busy {
-			pause(ctx, relayGather)
-			select {
-			case <-w.wake: // what it tells of is found by the pass that follows
-			default:
-			}
-		}
 	}
 }
 
@@ -139,13 +129,10 @@ func (w *relayWorker) pass(ctx context.Context) error {
 		return err
 	}
 	var acked []outgoing
-	for first := true; ; first = false {
+	for {
 		rows, more, err := w.unsent(ctx, acked)
 		if err != nil {
 			return err
-		}
-		if first {
-			w.busy = len(rows) > 1
 		}
 		if len(rows) == 0 && len(acked) == 0 {
 			return w.measure(ctx)
