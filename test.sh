@@ -23,6 +23,10 @@ else
 	leave_out race "there is no C compiler, which the race detector needs"
 fi
 
+if [ -z "${ARGOSY_TEST_POSTGRES_URL:-}" ] && ! command -v initdb >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then
+	leave_out postgres "ARGOSY_TEST_POSTGRES_URL is not set and there is no initdb"
+fi
+
 unformatted=$(gofmt -l $(git ls-files '*.go'))
 if [ -n "$unformatted" ]; then
 	echo "test: gofmt would change: $unformatted" >&2

@@ -20,12 +20,17 @@ func TestTheSchemeOfAURLPicksTheAdapter(t *testing.T) {
 			t.Error(err)
 		}
 		_, err := set.Store("oracle://host/db")
-		if err == nil || !strings.Contains(err.Error(), `no adapter for the scheme "oracle"; it has: sqlite`) {
+		if err == nil || !strings.Contains(err.Error(), `no adapter for the scheme "oracle"; it has: `) || !strings.HasSuffix(err.Error(), "sqlite") {
 			t.Errorf("got %v", err)
 		}
 	}
 	if _, err := embedded.Engines().Broker("nats://127.0.0.1:4222"); err == nil {
 		t.Error("the embedded set reaches a broker outside")
+	}
+	for _, scheme := range []string{"postgres", "postgresql"} {
+		if _, err := all.Engines().Store(scheme + "://host/database"); err != nil {
+			t.Error(err)
+		}
 	}
 	if _, err := all.Engines().Broker("nats://127.0.0.1:4222"); err != nil {
 		t.Error(err)

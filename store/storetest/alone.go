@@ -113,40 +113,7 @@ var aloneRules = []rule{
 	}},
 	{"runtime.Goexit, as in t.FailNow, ends its own caller's goroutine only", checkGoexit},
 	{"a function that idles while others wait is revoked, and its siblings go on", checkRevoked},
-	{"a function that idles over open rows is revoked like any other", func(t *testing.T, f *fixture) {
-		f.revokes = true
-		db := f.open(t)
-		must(t, db.Do(t.Context(), insert(1)), "Do must commit")
-		must(t, db.Do(t.Context(), insert(2)), "Do must commit")
-		started, others := make(chan struct{}), make(chan struct{})
-		idle := make(chan error, 1)
-		go func() {
-			idle <- db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
-				rows, err := tx.QueryContext(ctx, "SELECT id FROM item")
-				if err != nil {
-					return err
-				}
-				defer func() { _ = rows.Close() }()
-				rows.Next()
-				close(started)
-				<-others
-				if rows.Next() || !errors.Is(rows.Err(), store.ErrRevoked) {
-					t.Errorf("the rows of a revoked function end with ErrRevoked: got %v", rows.Err())
-				}
-				return nil
-			})
-		}()
-		await(t, started, "a transaction must run")
-		must(t, db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
-			_, err := tx.ExecContext(ctx, "DELETE FROM item WHERE id = 1")
-			return err
-		}), "others go on when a function that idles over rows is revoked")
-		close(others)
-		if err := <-idle; !errors.Is(err, store.ErrRevoked) {
-			t.Errorf("the caller of a revoked function gets ErrRevoked: got %v", err)
-		}
-		wantIDs(t, db, "a revoked function has written nothing", 2)
-	}},
+	{"a function that idles over open rows is revoked like any other", checkRevokedOverRows},
 	{"a function that idles while nobody waits is left alone", func(t *testing.T, f *fixture) {
 		f.revokes = true
 		db := f.open(t)
@@ -238,6 +205,11 @@ func checkRevoked(t *testing.T, f *fixture) {
 	must(t, db.Do(t.Context(), insert(4)), "others go on when an idle function is revoked")
 	must(t, db.Do(t.Context(), insert(5)), "others go on while a revoked function still runs")
 	close(others)
+	if f.target.Parallel {
+		must(t, errors.Join(<-idle, first, second), "an idle function in whose way nobody is goes on")
+		wantIDs(t, db, "an idle function in whose way nobody is commits", 1, 2, 3, 4, 5)
+		return
+	}
 	if err := <-idle; !errors.Is(err, store.ErrRevoked) {
 		t.Errorf("the caller of a revoked function gets ErrRevoked: got %v", err)
 	}
@@ -248,6 +220,49 @@ func checkRevoked(t *testing.T, f *fixture) {
 		t.Error("ErrRevoked says that nothing was done")
 	}
 	wantIDs(t, db, "a revoked function has written nothing", 4, 5)
+}
+
+func checkRevokedOverRows(t *testing.T, f *fixture) {
+	f.revokes = true
+	db := f.open(t)
+	must(t, db.Do(t.Context(), insert(1)), "Do must commit")
+	must(t, db.Do(t.Context(), insert(2)), "Do must commit")
+	started, others := make(chan struct{}), make(chan struct{})
+	idle := make(chan error, 1)
+	go func() {
+		idle <- db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+			rows, err := tx.QueryContext(ctx, "SELECT id FROM item")
+			if err != nil {
+				return err
+			}
+			defer func() { _ = rows.Close() }()
+			rows.Next()
+			close(started)
+			<-others
+			if f.target.Parallel {
+				if !rows.Next() || rows.Next() {
+					t.Error("the rows of an idle function in whose way nobody is stay as they were")
+				}
+				return rows.Err()
+			}
+			if rows.Next() || !errors.Is(rows.Err(), store.ErrRevoked) {
+				t.Errorf("the rows of a revoked function end with ErrRevoked: got %v", rows.Err())
+			}
+			return nil
+		})
+	}()
+	await(t, started, "a transaction must run")
+	must(t, db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM item WHERE id = 1")
+		return err
+	}), "others go on when a function that idles over rows is revoked")
+	close(others)
+	if err := <-idle; f.target.Parallel {
+		must(t, err, "an idle function in whose way nobody is goes on")
+	} else if !errors.Is(err, store.ErrRevoked) {
+		t.Errorf("the caller of a revoked function gets ErrRevoked: got %v", err)
+	}
+	wantIDs(t, db, "a revoked function has written nothing", 2)
 }
 
 // onlyFails checks that the transactions of these indexes failed and no other.

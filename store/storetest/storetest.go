@@ -17,6 +17,9 @@ type Target struct {
 	Opener store.Opener
 	// Options are handed to the opener; Service and IdleLimit are set by the suite.
 	Options store.OpenOptions
+	// Parallel says that transactions run side by side, so that a function
+	// which idles makes nobody wait and is left alone.
+	Parallel bool
 }
 
 // idleLimit is how soon idle functions are revoked in the checks that are

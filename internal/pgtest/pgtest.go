@@ -1,0 +1,110 @@
+// Package pgtest gives tests a Postgres server: the one that
+// ARGOSY_TEST_POSTGRES_URL names, or a private one in a temporary directory
+// when its binaries are found. A test binary starts it once and stops it:
+//
+//	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+//
+//	url := pgtest.Database(t) // a database of the test's own
+//
+// Where there is neither, the binary runs no test and says so; where
+// ARGOSY_TEST_REQUIRE has the word postgres, that is a failure.
+package pgtest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// errNone: there is no server and no way to start one.
+var errNone = errors.New("ARGOSY_TEST_POSTGRES_URL is not set, and initdb and postgres are neither in PATH nor under /usr/lib/postgresql")
+
+// server is the URL of the binary's server, while Main runs.
+var server = new(atomic.Pointer[string])
+
+// Main starts the server, runs the tests and returns the code to exit with.
+func Main(m *testing.M) int {
+	url, stop, err := start()
+	if errors.Is(err, errNone) && !slices.Contains(strings.Split(os.Getenv("ARGOSY_TEST_REQUIRE"), ","), "postgres") {
+		fmt.Println("*** LEFT OUT: every test of this package:", err)
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest:", err)
+		return 1
+	}
+	server.Store(&url)
+	defer server.Store(nil)
+	code := m.Run()
+	if err := stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "pgtest: stop the server:", err)
+		return 1
+	}
+	return code
+}
+
+// start returns the URL of a server and a function that ends what it started.
+func start() (url string, stop func() error, err error) {
+	if url := os.Getenv("ARGOSY_TEST_POSTGRES_URL"); url != "" {
+		return url, func() error { return nil }, nil
+	}
+	bin, ok := binaries()
+	if !ok {
+		return "", nil, errNone
+	}
+	s, err := startServer(bin)
+	if err != nil {
+		return "", nil, err
+	}
+	return s.url, s.stop, nil
+}
+
+// Server returns the URL of the server itself, for tests that make databases
+// and roles.
+func Server(tb testing.TB) string {
+	tb.Helper()
+	url := server.Load()
+	if url == nil {
+		tb.Fatal("pgtest: there is no server: TestMain must be os.Exit(pgtest.Main(m))")
+	}
+	return *url
+}
+
+// Database makes an empty database and returns its URL. It is dropped, with
+// whoever is still connected, when the test ends.
+func Database(tb testing.TB) string {
+	tb.Helper()
+	u, err := url.Parse(Server(tb))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	name := "argosy_" + strings.ToLower(rand.Text())
+	Exec(tb, u.String(), "CREATE DATABASE "+name+" ENCODING 'UTF8' TEMPLATE template0")
+	tb.Cleanup(func() { Exec(tb, u.String(), "DROP DATABASE "+name+" WITH (FORCE)") })
+	mine := *u
+	mine.Path = "/" + name
+	return mine.String()
+}
+
+// Exec runs a statement on a connection of its own.
+func Exec(tb testing.TB, url, query string) {
+	tb.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, err = conn.Exec(ctx, query)
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		tb.Fatalf("%s: %v", query, err)
+	}
+}

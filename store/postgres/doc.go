@@ -1,0 +1,37 @@
+// Package postgres is the store on a Postgres server: a schema a service, or a
+// database a service, and as many replicas as one likes.
+//
+//	engine, err := postgres.Opener{}.Open(ctx, store.OpenOptions{
+//		Service: "order",
+//		URL:     "postgres://shop@db.internal/shop", // or …/{service}
+//	})
+//
+// Services reach it through [store.DB]; programs choose it with the URL
+// "postgres://…". See [Opener.Open] for what the URL may say.
+//
+// # Writing
+//
+// Each function has a connection and a transaction of its own:
+//
+//	BEGIN ISOLATION LEVEL SERIALIZABLE
+//	  the function                     (again from BEGIN, after a conflict)
+//	COMMIT                             the log is on the disk
+//	the caller learns what became of it
+//
+// Serializable, because SQLite is: a function that is right on one store is
+// right on the other. What Postgres takes back because of a conflict
+// (SQLSTATE 40001), a deadlock (40P01) or a connection lost before COMMIT is
+// run again, a bounded number of times. A connection lost during COMMIT is
+// [store.ErrUnknown].
+//
+// # Reading
+//
+// A read is a READ ONLY, REPEATABLE READ transaction: one snapshot, which no
+// writer waits for and which waits for no writer.
+//
+// # Pools
+//
+// A service has up to MaxConns connections. They hold settings and prepared
+// statements, so a pooler between them and the server must be one that keeps
+// sessions.
+package postgres

@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/argosy-go/argosy/store"
+)
+
+// Opener opens schemas of a Postgres server. Its zero value is ready to use.
+type Opener struct {
+	// MaxConns is how many connections a service has at most, for writes and
+	// reads together. Zero: 10. A server takes 100 of all its clients unless
+	// it is told otherwise. The URL's pool_max_conns goes before it.
+	MaxConns int
+	// AcquireTimeout is how long a call waits for a connection before it is
+	// refused with UNAVAILABLE. Zero: 5 s.
+	AcquireTimeout time.Duration
+	// IdleTimeout is how long a transaction may go without a statement before
+	// the server revokes it, whether or not others wait for its locks: a
+	// process that was suspended in a transaction must not keep them. Zero:
+	// 10 s. ([store.OpenOptions.IdleLimit] is for stores with one writer.)
+	IdleTimeout time.Duration
+	// Isolation is the level of transactions that write: sql.LevelDefault is
+	// serializable; sql.LevelRepeatableRead and sql.LevelReadCommitted are
+	// weaker, and a function that is right on SQLite may not be under them.
+	Isolation sql.IsolationLevel
+}
+
+var _ store.Opener = Opener{}
+
+const (
+	defaultMaxConns       = 10
+	defaultAcquireTimeout = 5 * time.Second
+	defaultIdleTimeout    = 10 * time.Second
+	// ownTimeout bounds what the engine itself says to the server: BEGIN,
+	// COMMIT, ROLLBACK, savepoints.
+	ownTimeout = 30 * time.Second
+)
+
+var levels = map[sql.IsolationLevel]string{
+	sql.LevelDefault:        "SERIALIZABLE",
+	sql.LevelSerializable:   "SERIALIZABLE",
+	sql.LevelRepeatableRead: "REPEATABLE READ",
+	sql.LevelReadCommitted:  "READ COMMITTED",
+}
+
+// servicePlaceholder stands for the service's name in the path of a URL.
+const servicePlaceholder = "{service}"
+
+// Schema returns the name of a service's schema: that of the service, with
+// underscores for hyphens.
+func Schema(service string) string { return strings.ReplaceAll(service, "-", "_") }
+
+// Open opens the schema of a service, and makes it when it is not there.
+//
+// The URL is one that libpq takes, as in
+// "postgres://user:password@host:5432/database?sslmode=verify-full". Where its
+// path is "/{service}", each service has the database of its name (again with
+// underscores for hyphens), which must exist; in it too its tables lie in the
+// service's schema, so that both ways of laying out a fleet are dumped and
+// restored alike.
+//
+// The server must wait for its disk (synchronous_commit is not off), and its
+// databases must be in UTF-8.
+func (o Opener) Open(ctx context.Context, opts store.OpenOptions) (store.Engine, error) {
+	o.MaxConns = cmp.Or(max(o.MaxConns, 0), defaultMaxConns)
+	o.AcquireTimeout = cmp.Or(max(o.AcquireTimeout, 0), defaultAcquireTimeout)
+	o.IdleTimeout = cmp.Or(max(o.IdleTimeout, 0), defaultIdleTimeout)
+	level, ok := levels[o.Isolation]
+	if !ok {
+		return nil, fmt.Errorf("postgres: the isolation level %v is none of serializable, repeatable read and read committed", o.Isolation)
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	config, err := o.config(opts)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	e := &engine{
+		schema: Schema(opts.Service), pool: pool, connect: stdlib.GetPoolConnector(pool),
+		begin: "BEGIN ISOLATION LEVEL " + level, acquireTimeout: o.AcquireTimeout,
+		facades: newFacades(o.MaxConns), turn: make(chan struct{}, 1), log: opts.Log,
+	}
+	if err := e.prepare(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// config turns the options into those of a pool.
+func (o Opener) config(opts store.OpenOptions) (*pgxpool.Config, error) {
+	if opts.Service == "" || opts.URL == "" {
+		return nil, errors.New("the name of the service and the URL of the server are needed")
+	}
+	schema := Schema(opts.Service)
+	text := strings.ReplaceAll(opts.URL, servicePlaceholder, schema)
+	u, err := url.Parse(text)
+	if err != nil {
+		return nil, errors.New("the URL of the server cannot be read: it is like postgres://user:password@host/database")
+	}
+	config, err := pgxpool.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("the URL %s: %w", u.Redacted(), err)
+	}
+	if !u.Query().Has("pool_max_conns") {
+		config.MaxConns = int32(min(o.MaxConns, 10_000))
+	}
+	c := config.ConnConfig
+	if _, ok := c.RuntimeParams["search_path"]; ok {
+		return nil, fmt.Errorf("the URL %s sets search_path: it is the schema %s, by the name of the service", u.Redacted(), schema)
+	}
+	if c.RuntimeParams["application_name"] == "" {
+		c.RuntimeParams["application_name"] = "argosy " + opts.Service
+	}
+	c.RuntimeParams["search_path"] = pgx.Identifier{schema}.Sanitize()
+	c.RuntimeParams["standard_conforming_strings"] = "on" // the reading of statements relies on it
+	c.RuntimeParams["idle_in_transaction_session_timeout"] = fmt.Sprint(max(1, o.IdleTimeout.Milliseconds()))
+	c.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
+	}}).DialContext
+	// A context that ends stops its statement, and not the connection.
+	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 5 * time.Second}
+	}
+	config.AfterConnect = checkServer
+	return config, nil
+}
+
+// checkServer is run on every new connection: the settings of a server may
+// change while the service runs.
+func checkServer(ctx context.Context, conn *pgx.Conn) error {
+	var commit, encoding string
+	err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('server_encoding')").Scan(&commit, &encoding)
+	if err != nil {
+		return fmt.Errorf("read the settings of the server: %w", err)
+	}
+	if commit == "off" {
+		return errors.New("synchronous_commit is off, so the server acknowledges commits that a crash takes back: set it to on, for the server, the role or the database")
+	}
+	if encoding != "UTF8" {
+		return fmt.Errorf("the database is in %s: make one with ENCODING 'UTF8'", encoding)
+	}
+	return nil
+}
