@@ -20,13 +20,7 @@ var embedded embed.FS
 
 // Migrations returns the migrations of the tables of this package. A service
 // that publishes or consumes has them already; they are for tools and tests.
-func Migrations() fs.FS {
-	files, err := fs.Sub(embedded, "migrations")
-	if err != nil {
-		panic(err) // the name is a constant and valid
-	}
-	return files
-}
+func Migrations() fs.FS { return embedded }
 
 // settings are the settings of the events of a service.
 type settings struct {

@@ -20,13 +20,7 @@ var migrationFiles embed.FS
 
 // Migrations returns the migrations of the tables that runs are kept in, set
 // "argosy_saga". [Define] adds them to the service's database.
-func Migrations() fs.FS {
-	sub, err := fs.Sub(migrationFiles, "migrations")
-	if err != nil {
-		panic(err) // the directory is compiled in
-	}
-	return sub
-}
+func Migrations() fs.FS { return migrationFiles }
 
 // definition is a saga without its type.
 type definition struct {

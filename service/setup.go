@@ -132,8 +132,9 @@ func (s *Setup) Err() error {
 }
 
 // DB returns the handle of the service's database and sets its migrations:
-// files NNNN_name.sql with goose annotations. A service has one database; nil
-// migrations (a mechanism asking for the handle) leave those that are set.
+// files NNNN_name.sql with goose annotations, in the root or in the only
+// directory, so that an embed.FS is given as it is. A service has one database;
+// nil migrations (a mechanism asking for the handle) leave those that are set.
 func (s *Setup) DB(migrations fs.FS) *store.DB {
 	if s.db == nil {
 		s.db = store.NewDB(s.name)

@@ -9,7 +9,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -38,11 +37,7 @@ type carts struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	c := &carts{db: s.DB(migrations), now: s.Now}
+	c := &carts{db: s.DB(files), now: s.Now}
 	c.prices = prices.NewBook(c.db, c.now, argosy.Client(s, catalogpb.NewCatalogClient))
 	event.Consume(s, c.prices.OnProductPriced)
 	cartpb.RegisterCartsServer(s, c)

@@ -8,7 +8,6 @@ package catalog
 import (
 	"context"
 	"embed"
-	"io/fs"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -34,11 +33,7 @@ type catalog struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	c := &catalog{db: s.DB(migrations), now: s.Now, priced: event.Publishes[*catalogpb.ProductPriced](s)}
+	c := &catalog{db: s.DB(files), now: s.Now, priced: event.Publishes[*catalogpb.ProductPriced](s)}
 	s.OnStart("list the products", c.list)
 	catalogpb.RegisterCatalogServer(s, c)
 	return nil

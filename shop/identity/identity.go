@@ -9,7 +9,6 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
-	"io/fs"
 	"strings"
 	"time"
 
@@ -42,11 +41,7 @@ type identity struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	i := &identity{setup: s, db: s.DB(migrations), passwords: auth.NewPasswords(auth.PasswordConfig{})}
+	i := &identity{setup: s, db: s.DB(files), passwords: auth.NewPasswords(auth.PasswordConfig{})}
 	s.Config(&i.cfg)
 	s.OnStart("make the users of development", i.makeDevUsers)
 	identitypb.RegisterIdentityServer(s, i)

@@ -10,7 +10,6 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
-	"io/fs"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -35,11 +34,7 @@ type inventory struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	i := &inventory{db: s.DB(migrations), now: s.Now}
+	i := &inventory{db: s.DB(files), now: s.Now}
 	s.OnStart("fill the warehouse", i.fill)
 	inventorypb.RegisterInventoryServer(s, i)
 	return nil

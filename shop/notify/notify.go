@@ -9,7 +9,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,11 +34,7 @@ type notify struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	n := &notify{db: s.DB(migrations), now: s.Now}
+	n := &notify{db: s.DB(files), now: s.Now}
 	event.Consume(s, n.onOrderConfirmed)
 	event.Consume(s, n.onOrderCancelled)
 	notifypb.RegisterNotifyServer(s, n)

@@ -11,7 +11,6 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/argosy-go/argosy"
@@ -39,11 +38,7 @@ type payment struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	p := &payment{db: s.DB(migrations), now: s.Now}
+	p := &payment{db: s.DB(files), now: s.Now}
 	s.Config(&p.cfg)
 	p.bank = partner.New(partner.Config{
 		Name: "bank", Dir: s.Dir, Now: s.Now,

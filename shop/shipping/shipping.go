@@ -10,7 +10,6 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -42,11 +41,7 @@ type shipping struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	h := &shipping{db: s.DB(migrations), now: s.Now}
+	h := &shipping{db: s.DB(files), now: s.Now}
 	s.Config(&h.cfg)
 	h.delivered = event.Publishes[*shippingpb.ShipmentDelivered](s)
 	h.carrier = partner.New(partner.Config{

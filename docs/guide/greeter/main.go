@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"embed"
-	"io/fs"
 
 	"github.com/argosy-go/argosy"
 	pb "github.com/argosy-go/argosy/docs/guide/greeter/greeterpb"
@@ -25,11 +24,10 @@ type greeter struct {
 }
 
 func setup(s *argosy.Setup) error { // declares; does no I/O
-	migrations, err := fs.Sub(files, "migrations")
-	g := &greeter{db: s.DB(migrations), greeted: event.Publishes[*pb.Greeted](s)}
+	g := &greeter{db: s.DB(files), greeted: event.Publishes[*pb.Greeted](s)}
 	event.Consume(s, g.onGreeted)
 	pb.RegisterGreeterServer(s, g) // gRPC, REST and in the process
-	return err
+	return nil
 }
 
 func (g *greeter) Greet(ctx context.Context, req *pb.GreetRequest) (*pb.Greeting, error) {
