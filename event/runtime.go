@@ -51,7 +51,7 @@ func runtimeOf(s *service.Setup) *runtime {
 			metrics:  newMetrics(s.Telemetry().Registry(), s.Name()),
 			wake:     make(chan struct{}, 1),
 		}
-		r.db.Migrations("argosy_lease", store.LeaseMigrations())
+		r.db.Migrations(store.LeaseSet, store.LeaseMigrations())
 		r.db.Migrations("argosy_event", Migrations())
 		s.UseBroker()
 		s.Config(&r.settings)
