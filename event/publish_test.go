@@ -186,20 +186,22 @@ func TestARefusedEventHoldsBackItsPartitionOnly(t *testing.T) {
 }
 
 func TestAnEventThatTheBrokerWillNeverTakeBecomesADeadLetter(t *testing.T) {
-	a, b, p := publisher(t, service.Options{})
-	b.change(func() {
-		b.refuse = func(m broker.Message) error {
-			if m.Header["ce-subject"] == "a" {
-				return broker.ErrTooLarge
+	for _, refusal := range []error{broker.ErrTooLarge, fault.Invalid("header", "it cannot be written down")} {
+		a, b, p := publisher(t, service.Options{})
+		b.change(func() {
+			b.refuse = func(m broker.Message) error {
+				if m.Header["ce-subject"] == "a" {
+					return refusal
+				}
+				return nil
 			}
-			return nil
+		})
+		p.publish(a, "a", 1)
+		p.publish(a, "b", 1)
+		a.await("the outbox is empty", func() bool { outbox, _, _ := a.backlog(); return outbox == 0 })
+		if l := a.letters(); len(l) != 1 || l[0].Consumer != "" || l[0].Key != "a" || l[0].Type != placedTopic {
+			t.Errorf("dead letters %+v", l)
 		}
-	})
-	p.publish(a, "a", 1)
-	p.publish(a, "b", 1)
-	a.await("the outbox is empty", func() bool { outbox, _, _ := a.backlog(); return outbox == 0 })
-	if l := a.letters(); len(l) != 1 || l[0].Consumer != "" || l[0].Key != "a" || l[0].Type != placedTopic {
-		t.Errorf("dead letters %+v", l)
 	}
 }
 

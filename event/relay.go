@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 
 	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/internal/mutant"
 	"github.com/argosy-go/argosy/store"
 )
@@ -253,7 +255,7 @@ func (w *relayWorker) publish(ctx context.Context, rows []outgoing) ([]outgoing,
 		}
 		stuck[l] = true
 		switch err := errs[i]; {
-		case errors.Is(err, broker.ErrTooLarge):
+		case fault.CodeOf(err) == codes.InvalidArgument: // too large, or not to be written down: it will never be taken
 			if err := w.reject(ctx, o, err); err != nil {
 				return acked, err
 			}
@@ -287,7 +289,7 @@ func (w *relayWorker) block(l lane, err error) {
 // reject moves an event that the broker will never take to the dead letters,
 // so that its lane goes on. The consumer of such a letter is "".
 func (w *relayWorker) reject(ctx context.Context, o outgoing, cause error) error {
-	w.setup.Log().Error("an event is larger than the broker takes and became a dead letter", "event", o.id, "type", o.kind, "error", cause)
+	w.setup.Log().Error("an event is one that the broker will never take and became a dead letter", "event", o.id, "type", o.kind, "error", cause)
 	m := o.message("/" + w.setup.Name())
 	return w.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if err := w.hold.check(ctx, tx); err != nil {
