@@ -42,7 +42,7 @@ func (f *Fleet) readyz(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusServiceUnavailable, health{"not ready", "starting or draining"})
 		return
 	}
-	if f.broker != nil && f.set.Broker == f.program.Engines.DefaultBroker {
+	if b, ok := f.broker.(interface{ InProcess() bool }); ok && b.InProcess() {
 		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
 		defer cancel()
 		if err := f.broker.Probe(ctx); err != nil {

@@ -18,7 +18,10 @@ import (
 // it tells that too.
 func (f *Fleet) Stop(ctx context.Context) error {
 	f.stopOnce.Do(func() {
-		f.stopErr = errors.Join(f.failure, f.close(ctx))
+		f.stopErr = f.close(ctx)
+		if why := f.failure.Load(); why != nil {
+			f.stopErr = errors.Join(*why, f.stopErr)
+		}
 	})
 	return f.stopErr
 }

@@ -44,7 +44,7 @@ type Fleet struct {
 	ready    atomic.Bool
 	failed   chan struct{}
 	failOnce sync.Once
-	failure  error
+	failure  atomic.Pointer[error]
 	closers  []closer
 	stopOnce sync.Once
 	stopErr  error
@@ -70,7 +70,9 @@ func Start(ctx context.Context, p Program) (*Fleet, error) {
 	}
 	f.services, f.set, f.owners = chosen, set, owners(every)
 	if err := f.start(ctx); err != nil {
-		return nil, errors.Join(err, f.close(context.WithoutCancel(ctx)))
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.set.DrainTimeout)
+		defer cancel()
+		return nil, errors.Join(err, f.close(undo))
 	}
 	return f, nil
 }
@@ -259,7 +261,7 @@ func (f *Fleet) Failed() <-chan struct{} { return f.failed }
 // fail records why the fleet cannot go on. The first reason wins.
 func (f *Fleet) fail(err error) {
 	f.failOnce.Do(func() {
-		f.failure = err
+		f.failure.Store(&err)
 		close(f.failed)
 	})
 }

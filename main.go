@@ -50,7 +50,7 @@ func Run(ctx context.Context, p Program) int {
 	}
 	select {
 	case <-ctx.Done():
-	case <-f.failed:
+	case <-f.Failed():
 	}
 	stop() // from here on a second signal ends the process at once
 	drain, cancel := context.WithTimeout(context.Background(), f.set.DrainTimeout)

@@ -120,7 +120,10 @@ type Receiver interface {
 //     it again), or says why the message will never be taken (ErrTooLarge, or
 //     one of the code InvalidArgument).
 //  3. Declare is idempotent and safe to call from many processes at once.
-//  4. Probe publishes and confirms a real message; it is what readiness asks.
+//  4. Probe publishes and confirms a real message. Readiness asks it of a
+//     broker that is part of the process, which says so by a method
+//     InProcess() bool, and of no other: what is shared must not take every
+//     replica out.
 //  5. All methods are safe for concurrent use. Close ends what is under way.
 type Broker interface {
 	Declare(ctx context.Context, topics ...Topic) error

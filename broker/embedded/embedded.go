@@ -126,6 +126,9 @@ func (o Opener) options(dir string) (*server.Options, error) {
 	return opts, nil
 }
 
+// InProcess reports that the broker is part of this process.
+func (b *Broker) InProcess() bool { return true }
+
 // URL returns where other processes reach the server, "" when it does not listen.
 func (b *Broker) URL() string {
 	if b.server.Addr() == nil {

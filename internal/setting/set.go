@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -28,15 +29,6 @@ type Setting struct {
 	field reflect.Value
 }
 
-// Value returns the value as text, and stars for a secret that is set.
-func (s Setting) Value() string {
-	v := fmt.Sprint(s.field.Interface())
-	if s.Secret && v != "" {
-		return "***"
-	}
-	return v
-}
-
 // Set is the settings of a program. It is used by one goroutine.
 type Set struct {
 	program  string
@@ -45,9 +37,6 @@ type Set struct {
 
 // NewSet returns an empty set for the program of that name.
 func NewSet(program string) *Set { return &Set{program: program} }
-
-// All returns the settings in the order in which they were added.
-func (s *Set) All() []*Setting { return s.settings }
 
 // Add adds the exported fields of the struct that ptr points to. section is
 // the prefix of the flags, and prefix that of the variables; a tag env:"NAME"
@@ -149,8 +138,12 @@ func (s *Set) parseArgs(args []string) error {
 	fs := flag.NewFlagSet(s.program, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
+	var errs []error // ours: package flag repeats the value in its own, and it may be a secret
 	for _, st := range s.settings {
-		set := func(text string) error { return st.set(text, "flag") }
+		set := func(text string) error {
+			errs = append(errs, st.set(text, "flag"))
+			return nil
+		}
 		if st.field.Kind() == reflect.Bool {
 			fs.BoolFunc(st.Name, st.Usage, set)
 		} else {
@@ -164,9 +157,9 @@ func (s *Set) parseArgs(args []string) error {
 		return s.explain(err)
 	}
 	if fs.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q: settings are given as --name=value; try --help", fs.Arg(0))
+		errs = append(errs, fmt.Errorf("unexpected argument %q: settings are given as --name=value; try --help", fs.Arg(0)))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // explain adds the nearest name to an unknown flag.
@@ -198,7 +191,7 @@ func (s *Set) parseFile(path string) error {
 			errs = append(errs, st.set(v, "file"))
 		}
 	}
-	for name := range flat {
+	for _, name := range slices.Sorted(maps.Keys(flat)) {
 		errs = append(errs, fmt.Errorf("configuration file %s: unknown key %s%s", path, name, s.nearest(name)))
 	}
 	return errors.Join(errs...)

@@ -73,15 +73,21 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestASecretIsNeverPrinted(t *testing.T) {
-	_, s, err := parsed(t, []string{"--order.token=hunter2"}, nil, "")
-	if err != nil {
+func TestASecretIsInNoErrorAndNoHelp(t *testing.T) {
+	var c struct {
+		PIN int `default:"1234" secret:"true"`
+	}
+	s := NewSet("shop")
+	if err := s.Add("order", "ORDER", &c); err != nil {
 		t.Fatal(err)
 	}
-	for _, st := range s.All() {
-		if strings.Contains(st.Value(), "hunter2") {
-			t.Errorf("%s shows its secret", st.Name)
-		}
+	err := s.Parse([]string{"--order.pin=hunter2"}, func(string) (string, bool) { return "", false }, "config")
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("got %v", err)
+	}
+	var b strings.Builder
+	if err := s.Help(&b); err != nil || strings.Contains(b.String(), "1234") {
+		t.Errorf("%v: the help shows it:\n%s", err, b.String())
 	}
 }
 

@@ -17,7 +17,6 @@ package order
 
 import (
 	"embed"
-	"io/fs"
 	"time"
 
 	"github.com/argosy-go/argosy"
@@ -58,11 +57,7 @@ type orders struct {
 }
 
 func setup(s *argosy.Setup) error {
-	migrations, err := fs.Sub(files, "migrations")
-	if err != nil {
-		return err
-	}
-	o := &orders{db: s.DB(migrations), now: s.Now}
+	o := &orders{db: s.DB(files), now: s.Now}
 	s.Config(&o.cfg)
 	o.prices = prices.NewBook(o.db, o.now, argosy.Client(s, catalogpb.NewCatalogClient))
 	o.inventory = argosy.Client(s, inventorypb.NewInventoryClient)
