@@ -28,22 +28,22 @@ type BreakerConfig struct {
 }
 
 func (c BreakerConfig) withDefaults() BreakerConfig {
-	if c.Window == 0 {
+	if c.Window < slots {
 		c.Window = 10 * time.Second
 	}
-	if c.MinCalls == 0 {
+	if c.MinCalls <= 0 {
 		c.MinCalls = 20
 	}
-	if c.Threshold == 0 {
+	if c.Threshold <= 0 {
 		c.Threshold = 0.5
 	}
-	if c.Pause == 0 {
+	if c.Pause <= 0 {
 		c.Pause = 500 * time.Millisecond
 	}
-	if c.MaxPause == 0 {
+	if c.MaxPause <= 0 {
 		c.MaxPause = 10 * time.Second
 	}
-	if c.Probes == 0 {
+	if c.Probes <= 0 {
 		c.Probes = 3
 	}
 	return c
@@ -82,6 +82,7 @@ type breaker struct {
 	until      time.Time
 	pause      time.Duration
 	probing    int
+	probed     time.Time // when the last probe was let through
 	succeeded  int
 }
 
@@ -100,8 +101,12 @@ func (b *breaker) allow() (uint64, error) {
 	if b.state == Open && !now.Before(b.until) {
 		b.become(HalfOpen)
 	}
+	if b.state == HalfOpen && b.probing >= b.c.Probes && now.Sub(b.probed) > b.c.MaxPause {
+		b.become(HalfOpen) // the probes never came back: others take their place
+	}
 	if b.state == HalfOpen && b.probing < b.c.Probes {
 		b.probing++
+		b.probed = now
 		return b.generation, nil
 	}
 	b.refused.Inc()

@@ -26,16 +26,16 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.MaxAttempts == 0 {
+	if c.MaxAttempts <= 0 {
 		c.MaxAttempts = 3
 	}
-	if c.FirstPause == 0 {
+	if c.FirstPause <= 0 {
 		c.FirstPause = 20 * time.Millisecond
 	}
-	if c.MaxPause == 0 {
+	if c.MaxPause <= 0 {
 		c.MaxPause = time.Second
 	}
-	if c.RetryShare == 0 {
+	if c.RetryShare <= 0 {
 		c.RetryShare = 0.1
 	}
 	if c.Now == nil {

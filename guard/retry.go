@@ -15,24 +15,31 @@ import (
 // one layer retries, or attempts would multiply.
 const retriedKey = "argosy_retried"
 
-// again makes further attempts while they are allowed and may help.
+// again makes further attempts while they are allowed and may help. What it
+// gives up on is marked, so that no layer above tries the same again.
 func (g *Guard) again(ctx context.Context, attempt func(ctx context.Context) error, err error) error {
 	pause := g.t.c.FirstPause
 	for n := 1; n < g.t.c.MaxAttempts; n++ {
 		e := fault.From(err)
 		if !g.worthwhile(ctx, e) {
-			return err
-		}
-		if !g.t.budget.spend() {
-			g.starved.Inc()
-			return err
+			if n == 1 {
+				return err
+			}
+			break
 		}
 		d := rand.N(pause)
 		if e.RetryAfter > d {
-			d = e.RetryAfter + d
+			d += e.RetryAfter
 		}
-		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d || !sleep(ctx, d) {
-			return err
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+			break
+		}
+		if !g.t.budget.spend() {
+			g.starved.Inc()
+			break
+		}
+		if !sleep(ctx, d) {
+			break
 		}
 		g.retries.Inc()
 		if err = g.once(ctx, attempt); err == nil {

@@ -49,29 +49,32 @@ func (s *Server) streamHandler(h *handler) grpc.StreamHandler {
 // serveUnary is the server chain round a unary handler. self is the principal
 // of a caller in the process that needs no token. Errors are status errors.
 func (s *Server) serveUnary(ctx context.Context, h *handler, self *auth.Principal, dec func(any) error) (reply any, err error) {
-	ctx, done := s.begin(ctx, h)
-	defer func() { err = done(recover(), err) }()
-	ctx, leave, err := s.admit(ctx, h, self)
+	call := s.begin(ctx, h)
+	defer func() { err = call.end(recover(), err) }()
+	ctx, leave, err := s.admit(call.ctx, h, self)
 	if err != nil {
-		return nil, err
+		return nil, call.refuse(err)
 	}
 	defer leave()
-	return h.unary(h.impl, ctx, dec, nil)
+	reply, err = h.unary(h.impl, ctx, dec, nil)
+	call.returned = true
+	return reply, err
 }
 
 // serveStream is the server chain round a streaming handler.
 func (s *Server) serveStream(ctx context.Context, h *handler, self *auth.Principal, ss grpc.ServerStream) (err error) {
-	ctx, done := s.begin(ctx, h)
-	defer func() { err = done(recover(), err) }()
-	ctx, leave, err := s.admit(ctx, h, self)
+	call := s.begin(ctx, h)
+	defer func() { err = call.end(recover(), err) }()
+	ctx, leave, err := s.admit(call.ctx, h, self)
 	if err != nil {
-		return err
+		return call.refuse(err)
 	}
 	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.draining, func() { cancel(errDraining) })()
 	err = h.stream(h.impl, &streamWithContext{ss, ctx})
+	call.returned = true
 	if err != nil && errors.Is(context.Cause(ctx), errDraining) {
 		return errDrained
 	}
@@ -86,39 +89,62 @@ type streamWithContext struct {
 
 func (s *streamWithContext) Context() context.Context { return s.ctx }
 
-// begin opens the span of a call. The function that it returns ends it: it
-// turns a panic and every error into a status error, logs once what is our
-// fault, and counts.
-func (s *Server) begin(ctx context.Context, h *handler) (context.Context, func(panicked any, err error) error) {
-	begun := time.Now()
-	md, _ := metadata.FromIncomingContext(ctx)
-	if parent := one(md, "traceparent"); parent != "" {
+// served is one call in the server chain.
+type served struct {
+	h        *handler
+	ctx      context.Context
+	span     trace.Span
+	begun    time.Time
+	refused  bool // the handler was not called
+	returned bool // the handler returned, and did not panic or exit
+}
+
+// begin opens the span of a call.
+func (s *Server) begin(ctx context.Context, h *handler) *served {
+	c := &served{h: h, begun: time.Now()}
+	if parent := one(ctx, "traceparent"); parent != "" {
 		ctx = telemetry.WithTraceparent(ctx, parent)
 	}
-	ctx, span := s.c.Telemetry.TracerOf(h.owner).Start(ctx, h.FullName[1:], trace.WithSpanKind(trace.SpanKindServer))
-	return ctx, func(panicked any, err error) error {
-		if panicked != nil {
-			err = errPanicked.Wrap(fmt.Errorf("panic: %v\n%s", panicked, debug.Stack()))
-		}
-		e := fault.From(err)
-		h.m.observe(e, time.Since(begun))
-		if span.IsRecording() {
-			recordFault(span, e)
-		}
-		span.End()
-		if e == nil {
-			return nil
-		}
-		if ours(e.Code) {
-			h.log.ErrorContext(ctx, "call failed", "method", h.FullName, "code", e.Code.String(), "reason", e.Reason, "error", e.Error())
-		}
-		if e.Service == "" {
-			c := *e
-			c.Service = h.owner
-			e = &c
-		}
-		return e.GRPCStatus().Err()
+	c.ctx, c.span = h.tracer.Start(ctx, h.FullName[1:], trace.WithSpanKind(trace.SpanKindServer))
+	return c
+}
+
+// refuse notes that the handler was not called.
+func (c *served) refuse(err error) error {
+	c.refused = true
+	return err
+}
+
+// end turns a panic, an exit and every error into a status error, logs once
+// what is our fault, and counts.
+func (c *served) end(panicked any, err error) error {
+	switch {
+	case panicked != nil:
+		err = errPanicked.Wrap(fmt.Errorf("panic: %v\n%s", panicked, debug.Stack()))
+	case !c.refused && !c.returned:
+		err = errPanicked.Wrap(errors.New("the handler ended its goroutine"))
 	}
+	e := fault.From(err)
+	c.h.m.observe(e, time.Since(c.begun))
+	if c.span.IsRecording() {
+		recordFault(c.span, e)
+	}
+	c.span.End()
+	if e == nil {
+		return nil
+	}
+	if ours(e.Code) {
+		c.h.log.ErrorContext(c.ctx, "call failed", "method", c.h.FullName, "code", e.Code.String(), "reason", e.Reason, "error", e.Error())
+	}
+	out := *e
+	if out.Service == "" {
+		out.Service = c.h.owner
+	}
+	// What the handler returns may be the refusal of somebody that it asked,
+	// after it has done something itself: only what was refused here is
+	// certainly not done.
+	out.NotDone = out.NotDone && c.refused
+	return out.GRPCStatus().Err()
 }
 
 // ours reports whether an error of the code is a fault of the server.
@@ -161,8 +187,7 @@ func (s *Server) admit(ctx context.Context, h *handler, self *auth.Principal) (_
 
 // identify finds out who calls and whether they may, and reads the key.
 func (s *Server) identify(ctx context.Context, h *handler, self *auth.Principal) (context.Context, context.CancelFunc, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	p, known, err := s.authenticate(ctx, md, self)
+	p, known, err := s.authenticate(ctx, self)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -172,7 +197,7 @@ func (s *Server) identify(ctx context.Context, h *handler, self *auth.Principal)
 	if known {
 		ctx = auth.With(ctx, p)
 	}
-	key, err := keyOf(md, h.Method)
+	key, err := keyOf(ctx, h.Method)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -192,11 +217,11 @@ func expired(ctx context.Context) bool {
 
 // authenticate finds out who calls: the service in the process, the owner of
 // the bearer token, or nobody.
-func (s *Server) authenticate(ctx context.Context, md metadata.MD, self *auth.Principal) (auth.Principal, bool, error) {
+func (s *Server) authenticate(ctx context.Context, self *auth.Principal) (auth.Principal, bool, error) {
 	if self != nil {
 		return *self, true, nil
 	}
-	given := md.Get("authorization")
+	given := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(given) == 0 {
 		return auth.Principal{}, false, nil
 	}
@@ -212,8 +237,8 @@ func (s *Server) authenticate(ctx context.Context, md metadata.MD, self *auth.Pr
 }
 
 // keyOf returns the idempotency key of a call, checked against the contract.
-func keyOf(md metadata.MD, m *Method) (string, error) {
-	given := md.Get(KeyHeader)
+func keyOf(ctx context.Context, m *Method) (string, error) {
+	given := metadata.ValueFromIncomingContext(ctx, KeyHeader)
 	if len(given) == 0 {
 		if m.Idempotency == argosyv1.Idempotency_KEY_REQUIRED {
 			return "", errNoKey
@@ -232,8 +257,8 @@ func keyOf(md metadata.MD, m *Method) (string, error) {
 	return key, nil
 }
 
-func one(md metadata.MD, name string) string {
-	if v := md.Get(name); len(v) > 0 {
+func one(ctx context.Context, name string) string {
+	if v := metadata.ValueFromIncomingContext(ctx, name); len(v) > 0 {
 		return v[0]
 	}
 	return ""

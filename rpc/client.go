@@ -98,19 +98,19 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 		return nil, errInTransaction
 	}
 	ctx = c.outgoing(ctx, m.Method)
-	cancel := func() {}
-	if m.Deadline > 0 {
-		ctx, cancel = context.WithTimeout(ctx, m.Deadline)
-		opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { cancel() }))
-	}
 	var stream grpc.ClientStream
 	err := m.Do(ctx, func(ctx context.Context) (err error) {
-		stream, err = c.c.Transport.NewStream(ctx, desc, method, opts...)
+		cancel := func() {}
+		opts := opts // each attempt ends its own context
+		if m.Deadline > 0 {
+			ctx, cancel = context.WithTimeout(ctx, m.Deadline)
+			opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { cancel() }))
+		}
+		if stream, err = c.c.Transport.NewStream(ctx, desc, method, opts...); err != nil {
+			cancel()
+		}
 		return err
 	})
-	if err != nil {
-		cancel()
-	}
 	return stream, err
 }
 

@@ -56,7 +56,8 @@ func (c *local) Invoke(ctx context.Context, method string, args, reply any, opts
 	t := &transport{method: method}
 	call := &localCall{c: c, h: h, t: t, args: args, done: make(chan struct{})}
 	c.server.calls.Add(1)
-	go call.serve(serverContext(ctx, t))
+	server, cancel := serverContext(ctx, t)
+	go call.serve(server, cancel)
 	err = call.wait(ctx, reply, opts)
 	finish(opts, err)
 	return err
@@ -105,8 +106,9 @@ func (l *localCall) request(into any) error {
 }
 
 // serve runs the server chain. A Goexit in the handler ends the call as a panic would.
-func (l *localCall) serve(ctx context.Context) {
+func (l *localCall) serve(ctx context.Context, cancel context.CancelFunc) {
 	defer l.c.server.calls.Done()
+	defer cancel()
 	defer close(l.done)
 	l.err = status.Error(codes.Internal, "internal error")
 	l.reply, l.err = l.c.server.serveUnary(ctx, l.h, l.c.o.Principal, l.request)
@@ -129,12 +131,13 @@ func contextError(ctx context.Context) error { return status.FromContextError(ct
 
 // serverContext returns the context of the server's side: the end and the
 // deadline of the caller's, its outgoing metadata as incoming, and none of its
-// values.
-func serverContext(ctx context.Context, t *transport) context.Context {
-	md, _ := metadata.FromOutgoingContext(ctx) // a copy
-	server := metadata.NewIncomingContext(bare{ctx}, md)
+// values. It ends with the call.
+func serverContext(ctx context.Context, t *transport) (context.Context, context.CancelFunc) {
+	md, _ := metadata.FromOutgoingContext(ctx)      // a copy
+	server, cancel := context.WithCancel(bare{ctx}) // right on bare, whose AfterFunc spares a goroutine
+	server = metadata.NewIncomingContext(server, md)
 	server = peer.NewContext(server, &peer.Peer{Addr: there{}, LocalAddr: there{}})
-	return grpc.NewContextWithServerTransportStream(server, t)
+	return grpc.NewContextWithServerTransportStream(server, t), cancel
 }
 
 // bare is a context without values.

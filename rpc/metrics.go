@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -9,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/telemetry"
 )
 
 // serverMetrics counts served calls: rate, errors, duration.
@@ -27,26 +27,14 @@ type methodMetrics struct {
 
 func newServerMetrics(r prometheus.Registerer) *serverMetrics {
 	return &serverMetrics{
-		handled: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+		handled: telemetry.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_rpc_server_handled_total", Help: "Calls served, by how they ended.",
 		}, []string{"service", "method", "code"})),
-		took: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		took: telemetry.Register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "argosy_rpc_server_seconds", Help: "How long calls took to serve.",
 			Buckets: []float64{.0001, .0003, .001, .003, .01, .03, .1, .3, 1, 3, 10},
 		}, []string{"service", "method"})),
 	}
-}
-
-// register adds a collector, or returns the one that is there already: several
-// servers may share a registry.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	var there prometheus.AlreadyRegisteredError
-	if err := r.Register(c); errors.As(err, &there) {
-		if old, ok := there.ExistingCollector.(C); ok {
-			return old
-		}
-	}
-	return c
 }
 
 func (m *serverMetrics) of(service, method string) methodMetrics {

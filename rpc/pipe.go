@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -20,14 +21,15 @@ func (c *local) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
 	p := &pipe{
 		desc: desc, wire: c.o.Wire, ctx: ctx, t: &transport{method: method}, opts: opts,
 		up: make(chan proto.Message, window), down: make(chan proto.Message, window),
 		headed: make(chan struct{}), done: make(chan struct{}),
 	}
 	p.t.onSend = func() { close(p.headed) }
-	server := &serverPipe{p: p, ctx: serverContext(ctx, p.t)}
+	server := &serverPipe{p: p}
+	var cancel context.CancelFunc
+	server.ctx, cancel = serverContext(ctx, p.t)
 	c.server.calls.Add(1)
 	go func() {
 		defer c.server.calls.Done()
@@ -66,28 +68,36 @@ type pipe struct {
 	done   chan struct{}      // closed once the handler has returned
 	err    error              // how it ended; read after done
 
-	closed bool // the client's side is; its methods for sending are not concurrent
+	closed bool      // the client's side is; its methods for sending are not concurrent
+	over   sync.Once // grpc.OnFinish has been told
 }
 
-// end is called once, when the handler has returned.
+// end is called once, when the handler has returned. What the client asked for
+// by call options is given to it on its own goroutine: see received.
 func (p *pipe) end(err error) {
 	p.t.send()
 	p.err = err
-	p.t.fill(p.opts) // before the client can learn of the end and look
 	close(p.done)
 	close(p.down)
-	finish(p.opts, err)
+	p.finish(err)
 }
+
+// finish tells grpc.OnFinish how the stream ended, once.
+func (p *pipe) finish(err error) { p.over.Do(func() { finish(p.opts, err) }) }
 
 // Header waits for the headers, as a network client does.
 func (p *pipe) Header() (metadata.MD, error) {
 	select {
 	case <-p.headed:
-		header, _ := p.t.both()
-		return header, nil
-	case <-p.ctx.Done():
-		return nil, contextError(p.ctx)
+	default:
+		select {
+		case <-p.headed:
+		case <-p.ctx.Done():
+			return nil, contextError(p.ctx)
+		}
 	}
+	header, _ := p.t.both()
+	return header, nil
 }
 
 func (p *pipe) Trailer() metadata.MD {
@@ -168,21 +178,18 @@ func (p *pipe) next() (proto.Message, error) {
 	case msg, ok := <-p.down:
 		return p.received(msg, ok)
 	case <-p.ctx.Done():
-		select { // the handler may have ended, which ends the context too
-		case <-p.done:
-			msg, ok := <-p.down
-			return p.received(msg, ok)
-		default:
-			return nil, contextError(p.ctx)
-		}
+		err := contextError(p.ctx)
+		p.finish(err)
+		return nil, err
 	}
 }
 
 func (p *pipe) received(msg proto.Message, ok bool) (proto.Message, error) {
-	switch {
-	case ok:
+	if ok {
 		return msg, nil
-	case p.err != nil:
+	}
+	p.t.fill(p.opts)
+	if p.err != nil {
 		return nil, p.err
 	}
 	return nil, io.EOF

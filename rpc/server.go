@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -73,6 +74,7 @@ type handler struct {
 	unary  func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
 	stream grpc.StreamHandler
 	log    *slog.Logger
+	tracer trace.Tracer
 	m      methodMetrics
 }
 
@@ -151,6 +153,7 @@ func (s *Server) add(h *handler, desc *grpc.ServiceDesc, method string) error {
 		return fmt.Errorf("contract %s: the generated code has a method %s that the descriptor has not: generate both from the same file", desc.ServiceName, method)
 	}
 	h.m = s.metrics.of(h.owner, h.FullName)
+	h.tracer = s.c.Telemetry.TracerOf(h.owner)
 	s.handlers[h.FullName] = h
 	return nil
 }
