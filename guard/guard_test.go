@@ -165,3 +165,61 @@ func BenchmarkHealthy(b *testing.B) {
 		}
 	}
 }
+
+func TestProbesThatNeverComeBackAreReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		calls(t, g, 20, errAway)
+		<-time.After(time.Second)
+		stuck := make(chan struct{})
+		for range 3 { // all the probes there are
+			go func() {
+				_ = g.Do(context.Background(), func(context.Context) error { <-stuck; return nil })
+			}()
+		}
+		synctest.Wait()
+		if got := calls(t, g, 1, nil); got != 0 {
+			t.Error("a call went through beside the probes")
+		}
+		<-time.After(11 * time.Second)
+		if got := calls(t, g, 3, nil); got != 3 || g.State() != Closed {
+			t.Errorf("%d of 3 new probes went through, state %d", got, g.State())
+		}
+		close(stuck)
+	})
+}
+
+func TestWhatWasGivenUpOnIsMarkedForTheLayersAbove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := errAway.WithRetryAfter(time.Hour)
+		for name, c := range map[string]struct {
+			retryable bool
+			err       error
+			want      bool
+		}{
+			"after all attempts":                   {true, errAway, true},
+			"when the pause is past the deadline":  {true, late, true},
+			"not when it was never ours to repeat": {false, errAway, false},
+			"not when another attempt cannot help": {true, errNotFound, false},
+		} {
+			g := NewTarget("t", Config{}).Method("from", "/t/M", c.retryable)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			err := g.Do(ctx, func(context.Context) error { return c.err })
+			cancel()
+			if got := fault.From(err).Metadata[retriedKey] != ""; got != c.want {
+				t.Errorf("%s: marked %v", name, got)
+			}
+		}
+	})
+}
+
+func TestRetriesAddAtMostATenthOnceTheReserveIsSpent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// A threshold that is never reached: the budget alone bounds.
+		g := NewTarget("t", Config{Breaker: BreakerConfig{Threshold: 2}}).Method("from", "/t/M", true)
+		const n = 1000
+		if got := calls(t, g, n, errAway); got > n+n/10+reserve {
+			t.Errorf("%d attempts of %d calls", got, n)
+		}
+	})
+}
