@@ -61,7 +61,8 @@ server=$!
 cat >/dev/null
 kill -INT $server
 wait $server || true
-rm -rf "$DIR/data"
+cd /
+rm -rf "$DIR"
 `
 
 func startServer(bin string) (*privateServer, error) {

@@ -312,6 +312,9 @@ func (s *session) end() (err error, again bool) {
 
 // commit ends the transaction and reports whether its function should run again.
 func (s *session) commit() (again bool, err error) {
+	if s.in.Conn().IsClosed() {
+		return true, errLost
+	}
 	tag, err := s.tagged("COMMIT")
 	if err == nil {
 		if tag.String() != "COMMIT" { // it had failed, and the session did not know
@@ -324,9 +327,8 @@ func (s *session) commit() (again bool, err error) {
 		err = explain(context.Background(), err, false)
 		return passing(err), err
 	}
-	if pgconn.SafeToRetry(err) { // COMMIT was not sent
-		return true, errLost.Wrap(err)
-	}
+	// Also when the driver calls it safe to retry: pgx says so of a connection
+	// that is closed by now, whatever was sent on it.
 	return false, store.ErrUnknown.Wrap(err)
 }
 

@@ -1,0 +1,339 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/internal/pgtest"
+	"github.com/argosy-go/argosy/store"
+	"github.com/argosy-go/argosy/store/postgres"
+)
+
+const insert = "INSERT INTO t (a, b) VALUES ($1, 'b')"
+
+func put(a int) func(context.Context, *store.Tx) error {
+	return func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.ExecContext(ctx, insert, a)
+		return err
+	}
+}
+
+func count(t *testing.T, db *store.DB) (n int) {
+	t.Helper()
+	err := db.Read(t.Context(), func(ctx context.Context, q store.Querier) error {
+		return q.QueryRowContext(ctx, "SELECT count(*) FROM t").Scan(&n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// killMe ends the server's side of the connection that a transaction is on.
+const killMe = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+func TestAFunctionRunsAgainWhenTheConnectionIsLostBeforeTheCommit(t *testing.T) {
+	db := openDB(t, postgres.Opener{}, pgtest.Database(t), table)
+	runs := 0
+	err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if err := put(1)(ctx, tx); err != nil {
+			return err
+		}
+		if runs++; runs == 1 {
+			_ = tx.Try(ctx, func(ctx context.Context, tx *store.Tx) error {
+				_, err := tx.ExecContext(ctx, killMe)
+				return err
+			})
+		}
+		return nil
+	})
+	if n := count(t, db); err != nil || runs != 2 || n != 1 {
+		t.Errorf("%v after %d runs, %d rows: want two runs and one row", err, runs, n)
+	}
+}
+
+func TestADeadlockIsRunAgain(t *testing.T) {
+	db := openDB(t, postgres.Opener{}, pgtest.Database(t), table)
+	for a := range 2 {
+		if err := db.Do(t.Context(), put(a)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var both sync.WaitGroup // each holds its first row
+	both.Add(2)
+	var wg sync.WaitGroup
+	var runs atomic.Int64
+	for first := range 2 {
+		wg.Go(func() {
+			once := sync.OnceFunc(func() { both.Done(); both.Wait() })
+			err := db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+				runs.Add(1)
+				for i := range 2 {
+					if _, err := tx.ExecContext(ctx, "UPDATE t SET b = b || 'x' WHERE a = $1", (first+i)%2); err != nil {
+						return errors.New("a reason that hides the cause")
+					}
+					once()
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if runs.Load() < 3 {
+		t.Errorf("%d runs: there was no deadlock", runs.Load())
+	}
+}
+
+func TestWriteSkewIsNotPossible(t *testing.T) {
+	db := openDB(t, postgres.Opener{}, pgtest.Database(t), table)
+	var both, wg sync.WaitGroup
+	both.Add(2)
+	for a := range 2 { // each inserts only where it finds none
+		wg.Go(func() {
+			once := sync.OnceFunc(func() { both.Done(); both.Wait() })
+			err := db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+				var n int
+				if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM t").Scan(&n); err != nil {
+					return err
+				}
+				once()
+				if n > 0 {
+					return nil
+				}
+				return put(a)(ctx, tx)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := count(t, db); n != 1 {
+		t.Errorf("%d rows: transactions are serializable, so it is one", n)
+	}
+}
+
+// proxy passes connections on to the server, until it is told to cut those
+// that send COMMIT: before or after the server has got it.
+type proxy struct {
+	server string
+	listen net.Listener
+	cut    atomic.Int32
+	wg     sync.WaitGroup
+}
+
+const (
+	cutBefore = 1
+	cutAfter  = 2
+)
+
+// newProxy returns a proxy and the URL through it.
+func newProxy(t *testing.T, text string) (*proxy, string) {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	p := &proxy{server: u.Host}
+	if dir := query.Get("host"); dir != "" {
+		p.server = dir + "/.s.PGSQL.5432"
+		query.Del("host")
+		u.RawQuery = query.Encode()
+	}
+	if p.listen, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	u.Host = p.listen.Addr().String()
+	p.wg.Go(p.accept)
+	t.Cleanup(func() {
+		_ = p.listen.Close()
+		p.wg.Wait()
+	})
+	return p, u.String()
+}
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listen.Accept()
+		if err != nil {
+			return
+		}
+		p.wg.Go(func() { p.serve(client) })
+	}
+}
+
+func (p *proxy) serve(client net.Conn) {
+	defer func() { _ = client.Close() }()
+	network := "tcp"
+	if strings.HasPrefix(p.server, "/") {
+		network = "unix"
+	}
+	server, err := net.Dial(network, p.server)
+	if err != nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	p.wg.Go(func() {
+		_, _ = io.Copy(client, server)
+		_ = client.Close()
+	})
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := client.Read(buf)
+		if err != nil {
+			return
+		}
+		cut := int32(0)
+		if strings.Contains(string(buf[:n]), "COMMIT") {
+			cut = p.cut.Swap(0)
+		}
+		if cut == cutBefore {
+			return
+		}
+		if cut == cutAfter { // the server gets it, and nobody its answer
+			_ = client.Close()
+		}
+		if _, err := server.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func TestALostCommitIsUnknown(t *testing.T) {
+	for name, cut := range map[string]int32{"before the server got it": cutBefore, "after the server got it": cutAfter} {
+		t.Run(name, func(t *testing.T) {
+			p, url := newProxy(t, pgtest.Database(t))
+			db := openDB(t, postgres.Opener{}, url, table)
+			p.cut.Store(cut)
+			runs := 0
+			err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+				runs++
+				return put(1)(ctx, tx)
+			})
+			if !errors.Is(err, store.ErrUnknown) || fault.From(err).NotDone || runs != 1 {
+				t.Errorf("after %d runs %v: want ErrUnknown, which does not say that nothing was done, and one run", runs, err)
+			}
+			if err := db.Do(t.Context(), put(2)); err != nil {
+				t.Errorf("the engine works on: %v", err)
+			}
+		})
+	}
+}
+
+func TestIdleConnectionsThatDiedAreReplaced(t *testing.T) {
+	url := pgtest.Database(t)
+	db := openDB(t, postgres.Opener{}, url, table)
+	pgtest.Exec(t, url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'argosy %' AND datname = current_database()")
+	if err := db.Do(t.Context(), put(1)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhoFindsNoFreeConnectionIsRefused(t *testing.T) {
+	db := openDB(t, postgres.Opener{MaxConns: 1, AcquireTimeout: 50 * time.Millisecond}, pgtest.Database(t), table)
+	err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		err := db.Read(t.Context(), func(context.Context, store.Querier) error { return nil })
+		if e := fault.From(err); e.Code != codes.Unavailable || !e.NotDone || e.Reason != "STORE_POOL_EXHAUSTED" {
+			t.Errorf("got %v: want UNAVAILABLE, with nothing done", err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATransactionThatIdlesIsRevokedByTheServer(t *testing.T) {
+	url := pgtest.Database(t)
+	db := openDB(t, postgres.Opener{IdleTimeout: 50 * time.Millisecond}, url, table)
+	watch := openDB(t, postgres.Opener{}, url)
+	err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		var pid int
+		if err := tx.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+			return err
+		}
+		for there := true; there; { // until the server has ended the session
+			err := watch.Read(t.Context(), func(ctx context.Context, q store.Querier) error {
+				return q.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid).Scan(&there)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return put(1)(ctx, tx)
+	})
+	if !errors.Is(err, store.ErrRevoked) {
+		t.Errorf("got %v: want ErrRevoked", err)
+	}
+	if n := count(t, db); n != 0 {
+		t.Errorf("a revoked transaction wrote %d rows", n)
+	}
+}
+
+func TestProcessesThatStartTogetherMigrateOnce(t *testing.T) {
+	url := pgtest.Database(t)
+	files := fstest.MapFS{
+		"0001_t.sql": table["0001_t.sql"],
+		"0002_i.sql": {Data: []byte("-- +goose NO TRANSACTION\n-- +goose Up\nCREATE INDEX CONCURRENTLY t_a ON t (a);\n")},
+		"0003_r.sql": {Data: []byte("-- +goose Up\nINSERT INTO t (a, b) VALUES (1, 'once');\n")},
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() { openDB(t, postgres.Opener{}, url, files) })
+	}
+	wg.Wait()
+	if n := count(t, openDB(t, postgres.Opener{}, url)); n != 1 {
+		t.Errorf("the migration that inserts a row was applied %d times", n)
+	}
+}
+
+func TestWhatCannotBeOpenedSaysWhy(t *testing.T) {
+	good := pgtest.Database(t)
+	u, err := url.Parse(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(key, value string) string {
+		v, query := *u, u.Query()
+		query.Set(key, value)
+		v.RawQuery = query.Encode()
+		return v.String()
+	}
+	perService := *u
+	perService.Path = "/{service}"
+	for name, tt := range map[string]struct {
+		url, want string
+		opener    postgres.Opener
+	}{
+		"commits that a crash takes back": {with("synchronous_commit", "off"), "synchronous_commit is off", postgres.Opener{}},
+		"a search path":                   {with("search_path", "public"), "the schema an_order", postgres.Opener{}},
+		"no URL":                          {"", "URL of the server", postgres.Opener{}},
+		"a URL that is none":              {"postgres://user:secret@a b/", "postgres://user:password@host/database", postgres.Opener{}},
+		"a level that there is not":       {good, "isolation level", postgres.Opener{Isolation: 99}},
+		"no database for the service":     {strings.ReplaceAll(strings.ReplaceAll(perService.String(), "%7B", "{"), "%7D", "}"), "an_order", postgres.Opener{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := store.NewDB("an-order")
+			err := db.Open(t.Context(), tt.opener, store.OpenOptions{URL: tt.url})
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
+				t.Errorf("got %v: want %q in it", err, tt.want)
+			}
+		})
+	}
+}
