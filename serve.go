@@ -77,7 +77,7 @@ func (f *Fleet) edge() (http.Handler, error) {
 	}
 	return rest.New(rest.Config{
 		Services: contracts, Conn: f.server.Conn(rpc.ConnOptions{Wire: f.program.Wire}), MaxBody: f.set.MaxBody,
-		Log: f.tel.Logger("rest"), Fallback: mux,
+		Log: f.tel.Logger("rest"), Fallback: orProblem(mux),
 	})
 }
 

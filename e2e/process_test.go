@@ -61,6 +61,20 @@ func TestWitnessesThatOutliveAKilledFleetAreAdopted(t *testing.T) {
 	}
 }
 
+func TestABankThatDiesIsStartedAgainAndTheOrderEnds(t *testing.T) {
+	f := start(t, build(t, ""), t.TempDir())
+	f.signIn("customer@shop.test")
+	p := f.products()
+	id := f.must("POST", "/v1/orders", "k1", order("tok_slow", p[0])).field("id") // the bank is still at it
+	if err := syscall.Kill(pidOf(t, f.dir, "bank"), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if s := f.awaitEnd(id); s != "CONFIRMED" {
+		t.Errorf("the order ended %s", s)
+	}
+	f.green(20 * time.Second)
+}
+
 // awaitDelivery reads the order until it is delivered.
 func awaitDelivery(t *testing.T, f *fleet, id string) {
 	t.Helper()

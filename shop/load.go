@@ -25,7 +25,7 @@ func loadCommand(args []string) int {
 	rate := flags.Float64("rate", 10, "customers a second, on average")
 	duration := flags.Duration("duration", 10*time.Second, "how long they arrive")
 	basketFile := flags.String("baskets", "", "`file` of real baskets: supermarket.arff of the package weka (default: a synthetic set)")
-	seed := flags.Uint64("seed", uint64(time.Now().UnixNano()), "makes arrivals and whims the same in every run")
+	seed := flags.Uint64("seed", 0, "makes arrivals and whims the same in every run; 0 is another in each")
 	output := flags.String("output", "text", "text or json")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), `shop load sends orders as customers do: open loop, with double clicks, retries
@@ -55,6 +55,9 @@ Flags:
 	if flags.NArg() > 0 || *output != "text" && *output != "json" {
 		fmt.Fprintln(os.Stderr, "shop load: unexpected arguments, or an --output that is neither text nor json; see shop load --help")
 		return 2
+	}
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())
 	}
 	c := load.Config{URL: *url, Email: "customer@shop.test", Rate: *rate, Duration: *duration, Seed: *seed}
 	result, err := makeLoad(c, dataDir(*data), *basketFile, *output == "text")

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"sync"
 
 	"github.com/argosy-go/argosy"
 	"github.com/argosy-go/argosy/shop/partner"
@@ -17,6 +19,7 @@ var witnesses = argosy.Service{Name: "witness", Setup: func(s *argosy.Setup) err
 	w := &outside{setup: s}
 	s.Config(&w.cfg)
 	s.OnStart("start the bank and the carrier", w.start)
+	s.Go("keep the bank and the carrier running", w.keep)
 	s.OnStop("stop the bank and the carrier", w.stop)
 	return nil
 }}
@@ -26,31 +29,20 @@ type outside struct {
 	cfg   struct {
 		Start bool `default:"true" usage:"start the bank and the carrier; without it, --payment.bank-url and --shipping.carrier-url say where they are"`
 	}
-	running []*witness.Process
+	mu      sync.Mutex
+	running map[string]*witness.Process
 }
 
 func (w *outside) start(ctx context.Context) error {
 	if !w.cfg.Start {
 		return nil
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	dir := w.setup.Dir()
-	secret, err := partner.Secret(dir)
-	if err != nil {
-		return err
-	}
+	w.running = map[string]*witness.Process{}
 	for _, name := range []string{"bank", "carrier"} {
-		p, err := witness.Ensure(ctx, witness.Launch{
-			Name: name, Dir: partner.Directory(dir), Command: []string{self, name},
-			Webhook: fmt.Sprintf("http://%s/v1/webhooks/%s", w.setup.HTTPAddr(), name), Secret: secret,
-		})
+		p, err := w.ensure(ctx, name)
 		if err != nil {
 			return err
 		}
-		w.running = append(w.running, p)
 		how := "started"
 		if p.Adopted {
 			how = "was still running, adopted"
@@ -60,9 +52,66 @@ func (w *outside) start(ctx context.Context) error {
 	return nil
 }
 
+// ensure starts or adopts a witness.
+func (w *outside) ensure(ctx context.Context, name string) (*witness.Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	dir := w.setup.Dir()
+	secret, err := partner.Secret(dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := witness.Ensure(ctx, witness.Launch{
+		Name: name, Dir: partner.Directory(dir), Command: []string{self, name},
+		Webhook: fmt.Sprintf("http://%s/v1/webhooks/%s", w.setup.HTTPAddr(), name), Secret: secret,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running[name] = p
+	return p, nil
+}
+
+// keep starts a witness again that this process started and that has died.
+func (w *outside) keep(ctx context.Context) error {
+	var all sync.WaitGroup
+	defer all.Wait()
+	for name, p := range w.snapshot() {
+		all.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-p.Exited():
+				}
+				w.setup.Log().Error("a witness has died and is started again", "witness", name, "pid", p.PID)
+				again, err := w.ensure(ctx, name)
+				if err != nil {
+					w.setup.Log().Error("a witness cannot be started; orders wait for it", "witness", name, "error", err)
+					return
+				}
+				p = again
+			}
+		})
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// snapshot returns the witnesses by name.
+func (w *outside) snapshot() map[string]*witness.Process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.running)
+}
+
 func (w *outside) stop(ctx context.Context) error {
 	var errs []error
-	for _, p := range w.running {
+	for _, p := range w.snapshot() {
 		errs = append(errs, p.Stop(ctx))
 	}
 	return errors.Join(errs...)

@@ -3,6 +3,8 @@ package order
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
 	orderpb "github.com/argosy-go/argosy/shop/gen/order/v1"
@@ -39,6 +41,8 @@ func (o *orders) ListOrders(ctx context.Context, req *orderpb.ListOrdersRequest)
 	before := req.PageToken
 	if before == "" {
 		before = "~" // after every id
+	} else if uuid.Validate(before) != nil {
+		return nil, fault.Invalid("pageToken", "it is not a token that this method gave")
 	}
 	customer, _ := auth.From(ctx)
 	res := &orderpb.ListOrdersResponse{}
