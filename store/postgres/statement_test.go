@@ -1,9 +1,14 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/argosy-go/argosy/internal/pgtest"
 	"github.com/argosy-go/argosy/store"
 )
 
@@ -39,4 +44,38 @@ func TestCheckRefusesWhatWouldEscape(t *testing.T) {
 			t.Errorf("check(%q) = %v: want ErrForbidden", query, err)
 		}
 	}
+}
+
+// FuzzCheck runs what check lets through in a transaction of Postgres: the
+// transaction must be open afterwards, whole or failed, whatever the query was.
+func FuzzCheck(f *testing.F) {
+	for _, query := range append(allowed, refused...) {
+		f.Add(query)
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, pgtest.Database(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = conn.Close(ctx) })
+	if _, err := conn.Exec(ctx, "SET statement_timeout = '1s'; SET standard_conforming_strings = on"); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		if check(query) != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
+			t.Fatal(err)
+		}
+		_, queryErr := conn.Exec(ctx, query)
+		if status := conn.PgConn().TxStatus(); status != 'T' && status != 'E' {
+			t.Fatalf("%q ended the transaction (%v)", query, queryErr)
+		}
+		if _, err := conn.Exec(ctx, "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
