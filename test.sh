@@ -27,6 +27,10 @@ if [ -z "${ARGOSY_TEST_POSTGRES_URL:-}" ] && ! command -v initdb >/dev/null && !
 	leave_out postgres "ARGOSY_TEST_POSTGRES_URL is not set and there is no initdb"
 fi
 
+if ! command -v curl >/dev/null 2>&1; then
+	leave_out curl "there is no curl, which the lines of the README need"
+fi
+
 unformatted=$(gofmt -l $(git ls-files '*.go'))
 if [ -n "$unformatted" ]; then
 	echo "test: gofmt would change: $unformatted" >&2

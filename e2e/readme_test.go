@@ -25,7 +25,11 @@ func block(t *testing.T, language string) string {
 
 func TestTheLinesOfTheReadmePlaceAnOrderThatIsConfirmed(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
-		t.Fatal("the README's lines need curl: ", err)
+		if strings.Contains(os.Getenv("ARGOSY_TEST_REQUIRE"), "curl") {
+			t.Fatal(err)
+		}
+		t.Log("LEFT OUT: there is no curl; test.sh says so too")
+		return
 	}
 	home := t.TempDir()
 	data := filepath.Join(home, ".local", "state", "argosy", "shop")
