@@ -155,6 +155,8 @@ func newProxy(t *testing.T, text string) (*proxy, string) {
 		p.server = dir + "/.s.PGSQL.5432"
 		query.Del("host")
 		u.RawQuery = query.Encode()
+	} else if u.Port() == "" {
+		p.server = net.JoinHostPort(u.Hostname(), "5432")
 	}
 	if p.listen, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
