@@ -14,7 +14,7 @@ lint: ## Check the contracts, the OpenAPI document and the code with outside lin
 	./internal/lint/lint.sh
 
 bench: ## Measure the hot paths
-	go test -run '^$$' -bench . -benchmem ./store/... ./broker/... ./event ./idempotency ./saga ./rpc/... ./guard ./rest/... ./shop/...
+	go test -run '^$$' -bench . -benchmem ./store/... ./broker/... ./event ./idempotency ./saga ./rpc/... ./guard ./rest/... ./shop/... ./e2e
 
 ROUNDS ?= 200
 crash: ## Kill the shop at random instants, ROUNDS times, and audit it each time
