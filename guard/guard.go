@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/argosy-go/argosy/telemetry"
 )
 
 // Config configures the policies of a target. The zero value is right for most.
@@ -122,21 +124,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_guard_breaker_refused_total", Help: "Calls that an open breaker refused."}, labels),
 		open:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "argosy_guard_breaker_state", Help: "0 closed, 1 open, 2 half-open."}, labels),
 	}
-	if r != nil {
-		m.retries, m.starved, m.refused = register(r, m.retries), register(r, m.starved), register(r, m.refused)
-		m.open = register(r, m.open)
-	}
+	m.retries, m.starved, m.refused = telemetry.Register(r, m.retries), telemetry.Register(r, m.starved), telemetry.Register(r, m.refused)
+	m.open = telemetry.Register(r, m.open)
 	return m
-}
-
-// register adds a collector, or returns the one that is there already.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	if err := r.Register(c); err != nil {
-		if there, ok := err.(prometheus.AlreadyRegisteredError); ok {
-			if old, ok := there.ExistingCollector.(C); ok {
-				return old
-			}
-		}
-	}
-	return c
 }
