@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/argosy-go/argosy/engine"
 	"github.com/argosy-go/argosy/internal/setting"
@@ -34,6 +35,9 @@ type Program struct {
 	// Wire makes in-process calls go through bytes, as over a network, and
 	// RunTwice runs every transaction function twice. Both are for tests.
 	Wire, RunTwice bool
+	// Now is the clock of the services: of leases, timers, retries of events
+	// and retention. Nil: time.Now. It is for tests.
+	Now func() time.Time
 }
 
 func (p Program) stdout() io.Writer { return or(p.Stdout, io.Discard) }
@@ -98,7 +102,7 @@ func (p *Program) setups(tel *telemetry.Telemetry) ([]*service.Setup, error) {
 	var errs []error
 	instance := ""
 	for _, svc := range p.Services {
-		s := service.New(svc.Name, service.Options{Telemetry: tel, RunTwice: p.RunTwice, Instance: instance})
+		s := service.New(svc.Name, service.Options{Telemetry: tel, RunTwice: p.RunTwice, Instance: instance, Now: p.Now})
 		instance = s.Instance()
 		if slices.ContainsFunc(setups, func(o *service.Setup) bool { return o.Name() == svc.Name }) {
 			s.Fail(errors.New("declared twice"))

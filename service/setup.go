@@ -32,6 +32,7 @@ type Setup struct {
 	configs   []any
 	services  []Registration
 	handlers  []Handler
+	admin     []Handler
 	documents [][]byte
 	edges     []Edge
 	workers   []Worker
@@ -181,6 +182,18 @@ func (s *Setup) Handle(pattern string, h http.Handler) {
 
 // Handlers returns what Handle was given.
 func (s *Setup) Handlers() []Handler { return s.handlers }
+
+// Admin mounts a handler for operators on the admin listener, under
+// /services/<name of the service>, which is stripped off: the pattern
+// "GET /dead-letters" of service order answers GET /services/order/dead-letters.
+// What is not GET or HEAD changes something, and the program lets only
+// operators do it.
+func (s *Setup) Admin(pattern string, h http.Handler) {
+	s.admin = append(s.admin, Handler{pattern, h})
+}
+
+// AdminHandlers returns what Admin was given.
+func (s *Setup) AdminHandlers() []Handler { return s.admin }
 
 // OpenAPI adds an OpenAPI 3.1 document, as the generator writes it, to what
 // the program serves at /openapi.json.

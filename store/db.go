@@ -54,6 +54,7 @@ type DB struct {
 	engine  atomic.Pointer[Engine]
 	running sync.Map // in test mode: the goroutines inside a transaction function
 	parts   parts
+	bells   bells
 }
 
 type migrationSet struct {
@@ -98,6 +99,9 @@ func (db *DB) Open(ctx context.Context, opener Opener, o OpenOptions) error {
 		if err := e.Migrate(ctx, set.name, set.files); err != nil {
 			return errors.Join(fmt.Errorf("migrate %s of %s: %w", set.name, db.service, err), e.Close())
 		}
+	}
+	if n, ok := e.(Notifier); ok {
+		n.Subscribe(db.bells.ring)
 	}
 	db.engine.Store(&e)
 	return nil
