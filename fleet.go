@@ -215,6 +215,9 @@ func (f *Fleet) bindClients(context.Context) error {
 			if err != nil {
 				return err
 			}
+			if f.program.Network != nil {
+				transport = f.program.Network(s.Name(), string(late.Contract().FullName()), transport)
+			}
 			late.Bind(rpc.NewClient(rpc.ClientConfig{From: s.Name(), Contract: late.Contract(), Transport: transport, Telemetry: f.tel}))
 		}
 	}
@@ -250,6 +253,13 @@ func (f *Fleet) runStartHooks(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// Conn returns a connection straight to the services of this process, as
+// principal: for tests, and for tools in the same process. Nothing guards it:
+// no retry, no breaker; errors are what the handlers answered.
+func (f *Fleet) Conn(principal auth.Principal) grpc.ClientConnInterface {
+	return f.server.Conn(rpc.ConnOptions{Principal: &principal, Wire: f.program.Wire})
 }
 
 // Addrs returns the addresses that the listeners chose.

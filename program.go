@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/argosy-go/argosy/engine"
 	"github.com/argosy-go/argosy/internal/setting"
 	"github.com/argosy-go/argosy/service"
@@ -38,6 +40,10 @@ type Program struct {
 	// Now is the clock of the services: of leases, timers, retries of events
 	// and retention. Nil: time.Now. It is for tests.
 	Now func() time.Time
+	// Network is put round the connection over which service from calls the
+	// contract, below the guards: a test loses, delays and repeats calls there.
+	// Nil: nothing.
+	Network func(from, contract string, conn grpc.ClientConnInterface) grpc.ClientConnInterface
 }
 
 func (p Program) stdout() io.Writer { return or(p.Stdout, io.Discard) }
