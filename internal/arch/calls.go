@@ -28,7 +28,7 @@ const (
 // refusals are the names. Mutants are chosen by a variable, the witnesses are
 // programs of their own, and the root package is what reads settings.
 var refusals = []refused{
-	{pkg: "os", name: "Getenv", rooms: []string{"argosy", "internal/mutant", "internal/pgtest"}, main: true, why: whyEnvironment},
+	{pkg: "os", name: "Getenv", rooms: []string{"argosy", "argosytest", "internal/mutant", "internal/pgtest"}, main: true, why: whyEnvironment},
 	{pkg: "os", name: "LookupEnv", rooms: []string{"argosy"}, main: true, why: whyEnvironment},
 	{pkg: "os", name: "Environ", rooms: []string{"argosy", "shop/witness"}, main: true, why: whyEnvironment},
 	{pkg: "os", name: "Exit", rooms: []string{"argosy"}, main: true, why: whyExit},
