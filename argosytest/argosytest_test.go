@@ -215,7 +215,7 @@ func TestPointsAreReadAsTheyArePrinted(t *testing.T) {
 	for text, want := range map[string]int{
 		"order: commit order.(*orders).PlaceOrder #1, after":                             1,
 		"a: publish t #12, midway then b: ack a/t #3, before then : commit x #1, before": 3,
-		"order: commit x #0, after": 0, "order: commit x, after": 0, "": 0, "order: commit x #1, sometimes": 0, "x: y #1, after then": 0,
+		"order: commit x #0, after":                                                      0, "order: commit x, after": 0, "": 0, "order: commit x #1, sometimes": 0, "x: y #1, after then": 0,
 	} {
 		path, err := argosytest.ParsePoints(text)
 		if (err == nil) != (want > 0) || err == nil && len(path) != want {

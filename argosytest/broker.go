@@ -44,11 +44,16 @@ type unreliable struct {
 }
 
 // Unacknowledged says what the broker inside says: see [Fleet.Waiting].
-func (u *unreliable) Unacknowledged() int {
-	if b, ok := u.inner.(interface{ Unacknowledged() int }); ok {
-		return b.Unacknowledged()
+func (u *unreliable) Unacknowledged(topic, consumer string) int {
+	if b, ok := u.inner.(counting); ok {
+		return b.Unacknowledged(topic, consumer)
 	}
 	return 0
+}
+
+// counting is a broker that knows what it has still to deliver.
+type counting interface {
+	Unacknowledged(topic, consumer string) int
 }
 
 // throw reports whether something that happens at a rate happens now.

@@ -63,6 +63,7 @@ type Fleet struct {
 	Dir    string
 	stores *stores
 	broker broker.Opener
+	setups []*argosy.Setup
 }
 
 // Start starts the services and stops them at the end of the test, when the
@@ -116,7 +117,7 @@ func (c Config) start(ctx context.Context, l *life) (*Fleet, error) {
 			Stores:  map[string]store.Opener{scheme(c.StoreURL): f.stores},
 			Brokers: map[string]broker.Opener{scheme(c.BrokerURL): mortalBrokers{c.Broker, l}},
 		},
-		Services: c.Services, Stderr: c.Log, Wire: true, RunTwice: !c.Once, Now: c.Clock.Now,
+		Services: f.listen(c.Services), Stderr: c.Log, Wire: true, RunTwice: !c.Once, Now: c.Clock.Now,
 		Args: append([]string{
 			"--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--admin=127.0.0.1:0", "--log-level=warn", "--log-format=json",
 			"--data=" + c.Dir, "--store=" + c.StoreURL, "--broker=" + c.BrokerURL,
@@ -128,6 +129,31 @@ func (c Config) start(ctx context.Context, l *life) (*Fleet, error) {
 	var err error
 	f.Fleet, err = argosy.Start(ctx, p)
 	return f, err
+}
+
+// listen returns the services as they are, and remembers what they declare.
+func (f *Fleet) listen(services []argosy.Service) []argosy.Service {
+	out := make([]argosy.Service, len(services))
+	for i, svc := range services {
+		out[i] = svc
+		if svc.Setup == nil {
+			continue
+		}
+		out[i].Setup = func(s *argosy.Setup) error {
+			f.setups = append(f.setups, s)
+			return svc.Setup(s)
+		}
+	}
+	return out
+}
+
+// consumers returns what the services consume.
+func (f *Fleet) consumers() []event.Consumer {
+	var all []event.Consumer
+	for _, s := range f.setups {
+		all = append(all, event.Consumers(s)...)
+	}
+	return all
 }
 
 func scheme(url string) string {
@@ -182,9 +208,11 @@ func (f *Fleet) Waiting(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("ask %s what waits: %w", service, err)
 		}
 	}
-	if b, ok := f.broker.(interface{ Unacknowledged() int }); ok {
-		if n := b.Unacknowledged(); n > 0 {
-			waits = append(waits, fmt.Sprintf("broker: %d events to deliver", n))
+	if b, ok := f.broker.(counting); ok {
+		for _, c := range f.consumers() {
+			if n := b.Unacknowledged(c.Topic, c.Name); n > 0 {
+				waits = append(waits, fmt.Sprintf("broker: %d events for %s", n, c.Name))
+			}
 		}
 	}
 	return strings.Join(waits, "; "), nil

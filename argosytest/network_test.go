@@ -11,13 +11,13 @@ import (
 	inventorypb "github.com/argosy-go/argosy/shop/gen/inventory/v1"
 )
 
-// counting is a transport that counts what arrives.
-type counting struct {
+// transport is one that counts what arrives.
+type transport struct {
 	grpc.ClientConnInterface
 	arrived int
 }
 
-func (c *counting) Invoke(context.Context, string, any, any, ...grpc.CallOption) error {
+func (c *transport) Invoke(context.Context, string, any, any, ...grpc.CallOption) error {
 	c.arrived++
 	return nil
 }
@@ -38,7 +38,7 @@ func TestANetworkDoesToACallWhatWasDecided(t *testing.T) {
 		"a lost reply of an unknown method, too": {ReplyLost, "/" + contract + "/None", 1, codes.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inner := &counting{}
+			inner := &transport{}
 			n := &Network{Decide: func(c Call) Fate {
 				if c.From != "order" || c.Method != test.method || c.Nth != 1 {
 					t.Errorf("asked about %+v", c)

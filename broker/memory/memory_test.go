@@ -34,23 +34,26 @@ func TestTheServerKnowsWhatIsNotAcknowledged(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Publish(t.Context(), []broker.Message{{ID: "a", Topic: "t"}, {ID: "b", Topic: "t", Partition: 1}, {ID: "c", Topic: "t"}})
-	if n := s.Unacknowledged(); n != 2 || len(s.Messages("t")) != 3 {
-		t.Errorf("%d of %d messages wait, want 2 of 3", n, len(s.Messages("t")))
+	if n := s.Unacknowledged("t", "c"); n != 3 || len(s.Messages("t")) != 3 {
+		t.Errorf("%d of %d messages wait, want 3 of 3: nobody has subscribed to partition 1", n, len(s.Messages("t")))
 	}
-	for n := 2; n > 0; n-- {
+	for n := 3; n > 1; n-- {
 		ds, err := r.Receive(t.Context(), 1)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := s.Unacknowledged(); got != n {
+		if got := s.Unacknowledged("t", "c"); got != n {
 			t.Errorf("%d messages wait before the acknowledgement, want %d", got, n)
 		}
 		if err := ds[0].Ack(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if n := s.Unacknowledged(); n != 0 {
-		t.Errorf("%d messages wait at the end", n)
+	if n := s.Unacknowledged("t", "c"); n != 1 {
+		t.Errorf("%d messages wait at the end, want the one of partition 1", n)
+	}
+	if n := s.Unacknowledged("t", "other"); n != 3 {
+		t.Errorf("%d messages wait for a consumer that was never seen", n)
 	}
 }
 

@@ -91,23 +91,33 @@ func (s *Server) Messages(name string) []broker.Message {
 	return ms
 }
 
-// Unacknowledged returns how many messages some durable subscription has still
-// to acknowledge.
-func (s *Server) Unacknowledged() int {
+// Unacknowledged returns how many messages of a topic the consumer has still to
+// acknowledge, those of partitions that it has not subscribed to included.
+func (s *Server) Unacknowledged(topic, consumer string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	t := s.topics[topic]
+	if t == nil {
+		return 0
+	}
 	n := 0
-	for _, t := range s.topics {
-		for _, p := range t.positions {
-			n += len(p.flights)
-			for _, m := range t.log[max(0, p.next-t.base):] {
-				if p.wants(m.Partition) {
-					n++
-				}
-			}
+	for i, m := range t.log {
+		p := t.positionFor(consumer, m.Partition)
+		if p == nil || t.base+i >= p.next || p.flights[t.base+i] != nil {
+			n++
 		}
 	}
 	return n
+}
+
+// positionFor returns the consumer's position in a partition, or nil.
+func (t *topic) positionFor(consumer string, partition int) *position {
+	for _, p := range t.positions {
+		if p.consumer == consumer && p.wants(partition) {
+			return p
+		}
+	}
+	return nil
 }
 
 // store adds a message unless it has been stored before.
@@ -145,6 +155,7 @@ func (t *topic) expire(before time.Time) {
 
 // position is how far a durable subscription has come.
 type position struct {
+	consumer   string
 	partitions []int // sorted
 	next       int   // the number of the first message that was never delivered
 	flights    map[int]*flight
@@ -173,7 +184,7 @@ func (t *topic) positionOf(s broker.Subscription) *position {
 	}
 	p := t.positions[key.String()]
 	if p == nil {
-		p = &position{partitions: partitions, next: t.base, flights: map[int]*flight{}}
+		p = &position{consumer: s.Consumer, partitions: partitions, next: t.base, flights: map[int]*flight{}}
 		if s.Start == broker.FromNow {
 			p.next = t.base + len(t.log)
 		}
