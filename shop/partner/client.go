@@ -10,6 +10,7 @@ package partner
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,8 +44,8 @@ type Config struct {
 	Dir func() string
 	// Now is the clock.
 	Now func() time.Time
-	// Timeout bounds one attempt. Zero: 2 s.
-	Timeout time.Duration
+	// Timeout returns how long one attempt may take. Nil, or zero: 2 s.
+	Timeout func() time.Duration
 }
 
 // Client calls one partner. Safe for concurrent use.
@@ -62,11 +63,7 @@ const maxReply = 1 << 20
 // New returns a client. It calls the functions of c when it is used, so that
 // they may return settings that have not been read yet.
 func New(c Config) *Client {
-	if c.Timeout == 0 {
-		c.Timeout = 2 * time.Second
-	}
 	return &Client{c: c, http: &http.Client{
-		Timeout:   c.Timeout,
 		Transport: &http.Transport{MaxIdleConns: 128, MaxIdleConnsPerHost: 128, IdleConnTimeout: time.Minute},
 	}}
 }
@@ -86,6 +83,8 @@ func (c *Client) Post(ctx context.Context, path, key string, request, reply any)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.c.Name, err)
@@ -98,6 +97,15 @@ func (c *Client) Post(ctx context.Context, path, key string, request, reply any)
 	}
 	defer resp.Body.Close()
 	return c.answer(resp, reply)
+}
+
+const defaultTimeout = 2 * time.Second
+
+func (c *Client) timeout() time.Duration {
+	if c.c.Timeout == nil {
+		return defaultTimeout
+	}
+	return cmp.Or(c.c.Timeout(), defaultTimeout)
 }
 
 // base returns the partner's URL, and looks for a witness that is not known.

@@ -19,7 +19,7 @@ func bankAt(t *testing.T, url string) *partner.Client {
 	t.Helper()
 	dir := t.TempDir()
 	return partner.New(partner.Config{
-		Name: "bank", URL: func() string { return url }, Dir: func() string { return dir }, Timeout: 200 * time.Millisecond,
+		Name: "bank", URL: func() string { return url }, Dir: func() string { return dir }, Timeout: func() time.Duration { return 200 * time.Millisecond },
 	})
 }
 

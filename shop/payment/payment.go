@@ -29,8 +29,9 @@ var Service = argosy.Service{Name: "payment", Setup: setup}
 type payment struct {
 	paymentpb.UnimplementedPaymentServer
 	cfg struct {
-		BankURL       string `usage:"where the bank is (default: the one that the shop starts)"`
-		WebhookSecret string `secret:"true" usage:"what the bank signs its webhooks with (default: the data directory's own)"`
+		BankTimeout   time.Duration `default:"2s" usage:"how long one answer of the bank may take"`
+		BankURL       string        `usage:"where the bank is (default: the one that the shop starts)"`
+		WebhookSecret string        `secret:"true" usage:"what the bank signs its webhooks with (default: the data directory's own)"`
 	}
 	db   *store.DB
 	now  func() time.Time
@@ -42,8 +43,9 @@ func setup(s *argosy.Setup) error {
 	s.Config(&p.cfg)
 	p.bank = partner.New(partner.Config{
 		Name: "bank", Dir: s.Dir, Now: s.Now,
-		URL:    func() string { return p.cfg.BankURL },
-		Secret: func() string { return p.cfg.WebhookSecret },
+		URL:     func() string { return p.cfg.BankURL },
+		Timeout: func() time.Duration { return p.cfg.BankTimeout },
+		Secret:  func() string { return p.cfg.WebhookSecret },
 	})
 	s.Handle("POST /v1/webhooks/bank", p.bank.Webhooks(p.onNotice))
 	paymentpb.RegisterPaymentServer(s, p)

@@ -31,8 +31,9 @@ var Service = argosy.Service{Name: "shipping", Setup: setup}
 type shipping struct {
 	shippingpb.UnimplementedShippingServer
 	cfg struct {
-		CarrierURL    string `usage:"where the carrier is (default: the one that the shop starts)"`
-		WebhookSecret string `secret:"true" usage:"what the carrier signs its webhooks with (default: the data directory's own)"`
+		CarrierTimeout time.Duration `default:"2s" usage:"how long one answer of the carrier may take"`
+		CarrierURL     string        `usage:"where the carrier is (default: the one that the shop starts)"`
+		WebhookSecret  string        `secret:"true" usage:"what the carrier signs its webhooks with (default: the data directory's own)"`
 	}
 	db        *store.DB
 	now       func() time.Time
@@ -46,8 +47,9 @@ func setup(s *argosy.Setup) error {
 	h.delivered = event.Publishes[*shippingpb.ShipmentDelivered](s)
 	h.carrier = partner.New(partner.Config{
 		Name: "carrier", Dir: s.Dir, Now: s.Now,
-		URL:    func() string { return h.cfg.CarrierURL },
-		Secret: func() string { return h.cfg.WebhookSecret },
+		URL:     func() string { return h.cfg.CarrierURL },
+		Timeout: func() time.Duration { return h.cfg.CarrierTimeout },
+		Secret:  func() string { return h.cfg.WebhookSecret },
 	})
 	s.Handle("POST /v1/webhooks/carrier", h.carrier.Webhooks(h.onNotice))
 	shippingpb.RegisterShippingServer(s, h)
