@@ -31,6 +31,8 @@ type Scenario struct {
 	// Invariant is what must hold once the fleet is quiet, however it got
 	// there. Its error says what does not.
 	Invariant Step
+	// End releases what the scenario made for itself. Nil: nothing.
+	End func()
 }
 
 // Plan says how thoroughly to crash. The zero value crashes everywhere.
@@ -43,8 +45,8 @@ type Plan struct {
 	Repeats int
 	// Parallel is how many cases run at the same time. Zero: 4.
 	Parallel int
-	// Start also crashes before the fleet was ready for the first time, while
-	// it makes its tables and claims its leases.
+	// Start also crashes before the fleet was ready and quiet for the first
+	// time, while it claims its leases and fills its tables.
 	Start bool
 }
 
@@ -277,6 +279,9 @@ func (r *run) do(t testing.TB, scenario func(testing.TB) Scenario) error {
 	}
 	defer os.RemoveAll(dir)
 	s := scenario(t)
+	if s.End != nil {
+		defer s.End()
+	}
 	s.Log = r.log
 	if s.Dir == "" {
 		s.Dir = dir
@@ -313,8 +318,13 @@ func (r *run) live(s Scenario, l *life) error {
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
+	if !r.plan.Start && r.died == 0 {
+		err = f.awaitQuiet(ctx)
+	}
 	l.count(true)
-	err = r.work(ctx, f, s, l)
+	if err == nil {
+		err = r.work(ctx, f, s, l)
+	}
 	if err != nil || l.ended() {
 		l.kill() // what is still under way writes no more
 		stop, cancel := context.WithTimeout(context.Background(), stopWithin)
