@@ -9,8 +9,14 @@ import (
 )
 
 // adminHandler serves what operators and orchestrators ask for.
-func (f *Fleet) adminHandler() http.Handler {
+func (f *Fleet) adminHandler() (http.Handler, error) {
+	operations, err := f.operations()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
+	mux.Handle("/services", operations)
+	mux.Handle("/services/", operations)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, health{Status: "ok"}) // whoever can answer lives
 	})
@@ -23,7 +29,7 @@ func (f *Fleet) adminHandler() http.Handler {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return mux
+	return mux, nil
 }
 
 type health struct {

@@ -95,6 +95,9 @@ func (p *Program) declare(tel *telemetry.Telemetry) (every, chosen []*service.Se
 	case set.Version:
 		return nil, nil, set, errVersion
 	}
+	if err := checkAdminToken(set.AdminToken); err != nil {
+		return nil, nil, set, &usageError{err}
+	}
 	if set.Data == "" {
 		set.Data = DataDir(p.Name, env)
 	}

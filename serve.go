@@ -33,7 +33,12 @@ func (f *Fleet) serve(context.Context) error {
 	}
 	f.http = f.httpServer(edge)
 	f.http.ReadTimeout = bodyTimeout
-	f.admin = f.httpServer(f.adminHandler())
+	admin, err := f.adminHandler()
+	if err != nil {
+		return err
+	}
+	f.admin = f.httpServer(admin)
+	f.admin.WriteTimeout = adminWrite
 	f.workers = startWorkers(f.services)
 	f.serving.Go(func() { f.accept("http", f.http.Serve, f.lines.http) })
 	f.serving.Go(func() { f.accept("admin", f.admin.Serve, f.lines.admin) })

@@ -9,7 +9,9 @@ import (
 type settings struct {
 	HTTP  string `default:":8080" usage:"address of the HTTP edge: REST, pages, OpenAPI"`
 	GRPC  string `default:":9090" usage:"address of the gRPC listener"`
-	Admin string `default:":9091" usage:"address of the admin listener: health, metrics, profiles"`
+	Admin string `default:":9091" usage:"address of the admin listener: health, metrics, operators, profiles"`
+
+	AdminToken string `secret:"true" usage:"what operators send as a bearer token to look into services and repair them; without it the admin listener lets only this machine do so"`
 
 	AddrFile string `usage:"file that receives the chosen addresses as JSON once the fleet is ready"`
 	Data     string `usage:"data directory (default: a directory of the program's in the user's state directory)"`
