@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binaries = dir
-		return m.Run()
+		return pgtest.MainWithout(m)
 	}()
 	os.Exit(code)
 }

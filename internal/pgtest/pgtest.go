@@ -33,10 +33,33 @@ var server = new(atomic.Pointer[string])
 
 // Main starts the server, runs the tests and returns the code to exit with.
 func Main(m *testing.M) int {
+	return run(m, func(why error) bool {
+		fmt.Println("*** LEFT OUT: every test of this package:", why)
+		return false
+	})
+}
+
+// MainWithout is [Main] for a package in which some tests need the server: the
+// others run without it, and those ask [Available] first.
+func MainWithout(m *testing.M) int {
+	return run(m, func(why error) bool {
+		fmt.Println("*** LEFT OUT: the tests of this package that need Postgres:", why)
+		return true
+	})
+}
+
+// Available reports whether there is a server.
+func Available() bool { return server.Load() != nil }
+
+// run starts the server and runs the tests; where there is none, without says
+// so and whether to run them all the same.
+func run(m *testing.M, without func(why error) bool) int {
 	url, stop, err := start()
 	if errors.Is(err, errNone) && !slices.Contains(strings.Split(os.Getenv("ARGOSY_TEST_REQUIRE"), ","), "postgres") {
-		fmt.Println("*** LEFT OUT: every test of this package:", err)
-		return 0
+		if !without(err) {
+			return 0
+		}
+		return m.Run()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
@@ -83,16 +106,23 @@ func Server(tb testing.TB) string {
 // whoever is still connected, when the test ends.
 func Database(tb testing.TB) string {
 	tb.Helper()
+	mine, drop := Create(tb)
+	tb.Cleanup(drop)
+	return mine
+}
+
+// Create is [Database] for tests that need thousands: drop drops it.
+func Create(tb testing.TB) (mine string, drop func()) {
+	tb.Helper()
 	u, err := url.Parse(Server(tb))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	name := "argosy_" + strings.ToLower(rand.Text())
 	Exec(tb, u.String(), "CREATE DATABASE "+name+" ENCODING 'UTF8' TEMPLATE template0")
-	tb.Cleanup(func() { Exec(tb, u.String(), "DROP DATABASE "+name+" WITH (FORCE)") })
-	mine := *u
-	mine.Path = "/" + name
-	return mine.String()
+	its := *u
+	its.Path = "/" + name
+	return its.String(), func() { Exec(tb, u.String(), "DROP DATABASE "+name+" WITH (FORCE)") }
 }
 
 // Exec runs a statement on a connection of its own.
