@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/argosy-go/argosy/argosytest"
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/internal/pgtest"
 	"github.com/argosy-go/argosy/rpc"
 	shopaudit "github.com/argosy-go/argosy/shop/audit"
 	"github.com/argosy-go/argosy/shop/cart"
@@ -39,6 +41,7 @@ import (
 	"github.com/argosy-go/argosy/shop/witness"
 	"github.com/argosy-go/argosy/shop/witness/bank"
 	"github.com/argosy-go/argosy/shop/witness/carrier"
+	"github.com/argosy-go/argosy/store/postgres"
 )
 
 // thoroughVariable makes the tests crash everywhere, and not at some points.
@@ -65,7 +68,9 @@ type trouble struct {
 	bank func(kind string, nth int) manner
 	// network decides on the calls between the services.
 	network func(argosytest.Call) argosytest.Fate
-	ends    string // "": as the journey does
+	// patience is how long the shop waits for an answer of the bank. Zero: 2 s.
+	patience time.Duration
+	ends     string // "": as the journey does
 }
 
 // manner is how a partner answers.
@@ -81,13 +86,13 @@ const (
 var troubles = []trouble{
 	{name: "nothing", token: bank.TokenOK},
 	{name: "a declined card", token: bank.TokenDecline, ends: "CANCELLED"},
-	{name: "one timeout of each kind", token: bank.TokenOK, bank: func(_ string, nth int) manner {
+	{name: "one timeout of each kind", token: bank.TokenOK, patience: 500 * time.Millisecond, bank: func(_ string, nth int) manner {
 		if nth == 1 {
 			return hangsUp
 		}
 		return answers
 	}},
-	{name: "authorizations always time out", token: bank.TokenOK, ends: "CANCELLED", bank: func(kind string, nth int) manner {
+	{name: "authorizations always time out", token: bank.TokenOK, patience: 100 * time.Millisecond, ends: "CANCELLED", bank: func(kind string, nth int) manner {
 		if kind != "authorizations" {
 			return answers
 		}
@@ -111,17 +116,35 @@ var troubles = []trouble{
 // ARGOSY_CRASH_EVERYWHERE it does so at some points, a different choice for
 // each pair.
 func TestTheShopCrashedEverywhere(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { crashEverywhere(t, onSQLite, 6) })
+	if pgtest.Available() {
+		t.Run("Postgres", func(t *testing.T) { crashEverywhere(t, onPostgres, 2) })
+	}
+}
+
+// backend gives a scenario its store; drop gives it back.
+type backend func(t testing.TB, c *argosytest.Config) (drop func())
+
+func onSQLite(testing.TB, *argosytest.Config) func() { return func() {} }
+
+func onPostgres(t testing.TB, c *argosytest.Config) func() {
+	url, drop := pgtest.Create(t)
+	c.Store, c.StoreURL = postgres.Opener{}, url
+	return drop
+}
+
+func crashEverywhere(t *testing.T, on backend, most int) {
 	var total atomic.Int64
 	t.Cleanup(func() { t.Logf("%d points of failure in %d scenarios", total.Load(), len(journeys)*len(troubles)) })
 	for i, j := range journeys {
 		for k, tr := range troubles {
 			t.Run(j.name+" with "+tr.name, func(t *testing.T) {
 				t.Parallel()
-				plan := argosytest.Plan{Most: 6, Seed: uint64(10*i + k), Parallel: 6, Repeats: 8}
+				plan := argosytest.Plan{Most: most, Seed: uint64(10*i + k), Parallel: 6, Repeats: 8}
 				if os.Getenv(thoroughVariable) != "" {
-					plan.Most, plan.Parallel = 0, 16
+					plan.Most = 0
 				}
-				r := plan.CrashEverywhere(t, func(t testing.TB) argosytest.Scenario { return scenario(t, j, tr) })
+				r := plan.CrashEverywhere(t, func(t testing.TB) argosytest.Scenario { return scenario(t, j, tr, on) })
 				if r.Points == 0 {
 					t.Error("there was no point to crash at")
 				}
@@ -141,25 +164,27 @@ type customer struct {
 	acknowledged string // the order
 }
 
-func scenario(t testing.TB, j journey, tr trouble) argosytest.Scenario {
+func scenario(t testing.TB, j journey, tr trouble, on backend) argosytest.Scenario {
 	dir, err := os.MkdirTemp("", "argosy-everywhere-") // not the test's: there are thousands
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &customer{journey: j, trouble: tr, outside: newPartners(t, dir, tr)}
-	return argosytest.Scenario{
-		Config: argosytest.Config{
-			Services: []argosy.Service{
-				identity.Service, catalog.Service, cart.Service, shoporder.Service, inventory.Service,
-				payment.Service, shipping.Service, notify.Service,
-			},
-			Dir:     dir,
-			Network: &argosytest.Network{Decide: c.decide},
-			Args: []string{
-				"--payment.bank-url=" + c.outside.bank, "--payment.bank-timeout=50ms",
-				"--shipping.carrier-url=" + c.outside.carrier,
-			},
+	config := argosytest.Config{
+		Services: []argosy.Service{
+			identity.Service, catalog.Service, cart.Service, shoporder.Service, inventory.Service,
+			payment.Service, shipping.Service, notify.Service,
 		},
+		Dir:     dir,
+		Network: &argosytest.Network{Decide: c.decide},
+		Args: []string{
+			"--payment.bank-url=" + c.outside.bank, "--payment.bank-timeout=" + cmp.Or(tr.patience, 2*time.Second).String(),
+			"--shipping.carrier-url=" + c.outside.carrier,
+		},
+	}
+	drop := on(t, &config)
+	return argosytest.Scenario{
+		Config: config,
 		Work: func(ctx context.Context, f *argosytest.Fleet) error {
 			if err := c.outside.point(ctx, f); err != nil {
 				return err
@@ -169,6 +194,7 @@ func scenario(t testing.TB, j journey, tr trouble) argosytest.Scenario {
 		Invariant: c.check,
 		End: func() {
 			c.outside.stop()
+			drop()
 			if err := os.RemoveAll(dir); err != nil {
 				t.Error(err)
 			}

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/argosy-go/argosy/internal/pgtest"
 )
 
 const password = "correct-horse-battery"
