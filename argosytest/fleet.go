@@ -64,6 +64,14 @@ type Fleet struct {
 	stores *stores
 	broker broker.Opener
 	setups []*argosy.Setup
+
+	network *Network
+}
+
+// Stop drains the fleet: see [argosy.Fleet.Stop].
+func (f *Fleet) Stop(ctx context.Context) error {
+	f.network.settle()
+	return f.Fleet.Stop(ctx)
 }
 
 // Start starts the services and stops them at the end of the test, when the
@@ -110,7 +118,7 @@ func (c Config) start(ctx context.Context, l *life) (*Fleet, error) {
 	if c.BrokerURL == "" {
 		c.BrokerURL = "memory:"
 	}
-	f := &Fleet{Clock: c.Clock, Dir: c.Dir, stores: &stores{opener: c.Store, life: l, open: map[string]store.Engine{}}, broker: c.Broker}
+	f := &Fleet{Clock: c.Clock, Dir: c.Dir, network: c.Network, stores: &stores{opener: c.Store, life: l, open: map[string]store.Engine{}}, broker: c.Broker}
 	p := argosy.Program{
 		Name: "test",
 		Engines: engine.Set{
@@ -213,6 +221,11 @@ func (f *Fleet) Waiting(ctx context.Context) (string, error) {
 			if n := b.Unacknowledged(c.Topic, c.Name); n > 0 {
 				waits = append(waits, fmt.Sprintf("broker: %d events for %s", n, c.Name))
 			}
+		}
+	}
+	if f.network != nil {
+		if n := f.network.under.Load(); n > 0 {
+			waits = append(waits, fmt.Sprintf("network: %d requests that are late", n))
 		}
 	}
 	return strings.Join(waits, "; "), nil

@@ -4,11 +4,13 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
@@ -26,10 +28,17 @@ const (
 	RequestLost
 	// ReplyLost: the handler has done it; the caller waits in vain.
 	ReplyLost
+	// Late: the caller is told at once that the connection broke, and the
+	// handler gets the request after all, [Lateness] later: what the caller did
+	// next may have overtaken it.
+	Late
 	// Repeated: the handler gets it twice and the caller the second reply. It
 	// befalls only calls that the contract declares safe to send again.
 	Repeated
 )
+
+// Lateness is how much later a [Late] request comes.
+const Lateness = 200 * time.Millisecond
 
 // Call is a call between two services.
 type Call struct {
@@ -46,8 +55,9 @@ type Call struct {
 type Network struct {
 	// Seed makes the rates below come out the same again, as far as the calls do.
 	Seed uint64
-	// LoseRequests, LoseReplies and Repeat are shares of the calls, 0 to 1.
-	LoseRequests, LoseReplies, Repeat float64
+	// LoseRequests, LoseReplies, Delays and Repeats are shares of the calls, 0
+	// to 1, that are [RequestLost], [ReplyLost], [Late] and [Repeated].
+	LoseRequests, LoseReplies, Delays, Repeats float64
 	// Delay is the longest that a request takes. Zero: no time.
 	Delay time.Duration
 	// Decide, when it is set, decides instead of the rates.
@@ -56,6 +66,8 @@ type Network struct {
 	mu    sync.Mutex
 	dice  *rand.Rand
 	calls map[Call]int
+	late  sync.WaitGroup
+	under atomic.Int64 // requests that are late and have not come
 }
 
 // errLost is what a caller sees when its connection breaks.
@@ -96,7 +108,9 @@ func (n *Network) fate(from, method string, safe bool) (Fate, time.Duration) {
 		fate = RequestLost
 	case throw < n.LoseRequests+n.LoseReplies:
 		fate = ReplyLost
-	case throw < n.LoseRequests+n.LoseReplies+n.Repeat:
+	case throw < n.LoseRequests+n.LoseReplies+n.Delays:
+		fate = Late
+	case throw < n.LoseRequests+n.LoseReplies+n.Delays+n.Repeats:
 		fate = Repeated
 	}
 	if fate == Repeated && !safe {
@@ -125,7 +139,11 @@ func (l *link) Invoke(ctx context.Context, method string, args, reply any, opts 
 			return status.FromContextError(ctx.Err()).Err()
 		}
 	}
-	if fate == RequestLost {
+	switch fate {
+	case RequestLost:
+		return errLost
+	case Late:
+		l.deliverLate(ctx, method, args, reply)
 		return errLost
 	}
 	err := l.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
@@ -136,4 +154,30 @@ func (l *link) Invoke(ctx context.Context, method string, args, reply any, opts 
 		return l.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 	}
 	return err
+}
+
+// deliverLate sends the request again on its way, which nobody waits for.
+func (l *link) deliverLate(ctx context.Context, method string, args, reply any) {
+	request, ok := args.(proto.Message)
+	answer, also := reply.(proto.Message)
+	if !ok || !also {
+		return
+	}
+	request, answer = proto.Clone(request), answer.ProtoReflect().New().Interface() // the caller's are its own
+	ctx = context.WithoutCancel(ctx)
+	l.network.under.Add(1)
+	l.network.late.Go(func() {
+		defer l.network.under.Add(-1)
+		<-time.After(Lateness)
+		ctx, cancel := context.WithTimeout(ctx, Lateness)
+		defer cancel()
+		_ = l.ClientConnInterface.Invoke(ctx, method, request, answer) // nobody listens
+	})
+}
+
+// settle waits until nothing is under way any more.
+func (n *Network) settle() {
+	if n != nil {
+		n.late.Wait()
+	}
 }

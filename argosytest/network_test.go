@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	inventorypb "github.com/argosy-go/argosy/shop/gen/inventory/v1"
 )
@@ -33,6 +34,7 @@ func TestANetworkDoesToACallWhatWasDecided(t *testing.T) {
 		"it arrives":                             {Arrives, inventorypb.Inventory_Reserve_FullMethodName, 1, codes.OK},
 		"the request is lost":                    {RequestLost, inventorypb.Inventory_Reserve_FullMethodName, 0, codes.Unavailable},
 		"the reply is lost":                      {ReplyLost, inventorypb.Inventory_Reserve_FullMethodName, 1, codes.Unavailable},
+		"the request is late":                    {Late, inventorypb.Inventory_Reserve_FullMethodName, 1, codes.Unavailable},
 		"a call that is safe is repeated":        {Repeated, inventorypb.Inventory_Reserve_FullMethodName, 2, codes.OK},
 		"a call of an unknown method is not":     {Repeated, "/" + contract + "/None", 1, codes.OK},
 		"a lost reply of an unknown method, too": {ReplyLost, "/" + contract + "/None", 1, codes.Unavailable},
@@ -45,7 +47,8 @@ func TestANetworkDoesToACallWhatWasDecided(t *testing.T) {
 				}
 				return test.fate
 			}}
-			err := n.between("order", contract, inner).Invoke(t.Context(), test.method, nil, nil)
+			err := n.between("order", contract, inner).Invoke(t.Context(), test.method, &inventorypb.ReserveRequest{}, &emptypb.Empty{})
+			n.settle()
 			if status.Code(err) != test.code || inner.arrived != test.arrived {
 				t.Errorf("%v after %d arrived, want %v after %d", err, inner.arrived, test.code, test.arrived)
 			}
@@ -55,7 +58,7 @@ func TestANetworkDoesToACallWhatWasDecided(t *testing.T) {
 
 func TestTheSameSeedGivesTheSameNetwork(t *testing.T) {
 	fates := func(seed uint64) (out [200]Fate) {
-		n := &Network{Seed: seed, LoseRequests: 0.2, LoseReplies: 0.2, Repeat: 0.2}
+		n := &Network{Seed: seed, LoseRequests: 0.2, LoseReplies: 0.2, Delays: 0.2, Repeats: 0.2}
 		for i := range out {
 			out[i], _ = n.fate("a", "b", true)
 		}
@@ -67,7 +70,7 @@ func TestTheSameSeedGivesTheSameNetwork(t *testing.T) {
 	if fates(7) == fates(8) {
 		t.Error("two seeds gave the same run")
 	}
-	var n [4]int
+	var n [5]int
 	for _, f := range fates(7) {
 		n[f]++
 	}

@@ -109,6 +109,12 @@ var troubles = []trouble{
 		}
 		return argosytest.Arrives
 	}},
+	{name: "each first request is late", token: bank.TokenOK, network: func(c argosytest.Call) argosytest.Fate {
+		if c.Nth == 1 {
+			return argosytest.Late
+		}
+		return argosytest.Arrives
+	}},
 }
 
 // TestTheShopCrashedEverywhere kills the shop at every commit and every call

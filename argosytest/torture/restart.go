@@ -1,0 +1,46 @@
+//go:build linux
+
+package torture
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// Restart ends each of the processes in turn with SIGTERM and starts it again,
+// the next when the one before is ready: a deploy. A process that does not
+// drain within its Grace, or does not exit with 0, fails the run.
+func Restart(all ...*Process) Fault {
+	var names []string
+	for _, p := range all {
+		names = append(names, p.Name)
+	}
+	return Fault{
+		Name: "roll " + strings.Join(names, ", "), Targets: names,
+		Inject: func(ctx context.Context, s *Scene) (Heal, error) {
+			for _, p := range all {
+				if err := roll(ctx, p, s); err != nil {
+					return nil, err
+				}
+			}
+			return nil, nil
+		},
+	}
+}
+
+func roll(ctx context.Context, p *Process, s *Scene) error {
+	p.Hold()
+	begun := time.Now()
+	err := p.Terminate(context.WithoutCancel(ctx)) // a drain is let end; Grace bounds it
+	p.Release()
+	if err != nil {
+		return err
+	}
+	drained := time.Now()
+	if err := p.AwaitReady(ctx); err != nil {
+		return err
+	}
+	s.Note("%s drained in %s, ready in %s", p.Name, short(drained.Sub(begun)), short(time.Since(drained)))
+	return nil
+}
