@@ -49,7 +49,7 @@ func (m *meter) report(b *testing.B) {
 
 // benchmark publishes b.N events from that many callers, each in a transaction
 // of its own, and ends when all are handled and committed.
-func benchmark(b *testing.B, callers int, c config) {
+func benchmark(b *testing.B, t storeTest, callers int, c config) {
 	m := &meter{done: make(chan struct{})}
 	m.left.Store(int64(b.N))
 	var p placed
@@ -57,7 +57,7 @@ func benchmark(b *testing.B, callers int, c config) {
 		p.Publisher = event.Publishes[*eventpb.Placed](s)
 		event.Consume(s, m.handle)
 	}
-	a := start(b, c)
+	a := start(t, c)
 	b.ReportAllocs()
 	b.ResetTimer()
 	var next atomic.Int64
@@ -79,13 +79,15 @@ func benchmark(b *testing.B, callers int, c config) {
 func BenchmarkFromCommitToHandler(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		b.Run(fmt.Sprintf("broker in memory, %d callers", callers), func(b *testing.B) {
-			benchmark(b, callers, config{})
+			benchOnEachStore(b, func(b *testing.B, t storeTest) { benchmark(b, t, callers, config{}) })
 		})
 		b.Run(fmt.Sprintf("embedded broker, %d callers", callers), func(b *testing.B) {
-			dir := b.TempDir()
-			e := openBroker(b, dir)
-			defer closeBroker(b, e)
-			benchmark(b, callers, config{dir: dir, broker: e})
+			benchOnEachStore(b, func(b *testing.B, t storeTest) {
+				dir := b.TempDir()
+				e := openBroker(b, dir)
+				defer closeBroker(b, e)
+				benchmark(b, t, callers, config{dir: dir, broker: e})
+			})
 		})
 	}
 }
@@ -93,23 +95,25 @@ func BenchmarkFromCommitToHandler(b *testing.B) {
 // BenchmarkOneEvent publishes an event when the one before has been handled:
 // its time is the way of one event through an idle fleet.
 func BenchmarkOneEvent(b *testing.B) {
-	dir := b.TempDir()
-	e := openBroker(b, dir)
-	defer closeBroker(b, e)
-	handled := make(chan struct{}, 1)
-	var p placed
-	a := start(b, config{dir: dir, broker: e, declare: func(s *service.Setup) {
-		p.Publisher = event.Publishes[*eventpb.Placed](s)
-		event.Consume(s, func(ctx context.Context, tx *store.Tx, m *eventpb.Placed) error {
-			tx.AfterCommit(func() { handled <- struct{}{} })
-			return nil
-		})
-	}})
-	b.ResetTimer()
-	for n := range b.N {
-		p.publish(a, "order", int64(n))
-		<-handled
-	}
-	b.StopTimer()
-	a.stop()
+	benchOnEachStore(b, func(b *testing.B, t storeTest) {
+		dir := b.TempDir()
+		e := openBroker(b, dir)
+		defer closeBroker(b, e)
+		handled := make(chan struct{}, 1)
+		var p placed
+		a := start(t, config{dir: dir, broker: e, declare: func(s *service.Setup) {
+			p.Publisher = event.Publishes[*eventpb.Placed](s)
+			event.Consume(s, func(ctx context.Context, tx *store.Tx, m *eventpb.Placed) error {
+				tx.AfterCommit(func() { handled <- struct{}{} })
+				return nil
+			})
+		}})
+		b.ResetTimer()
+		for n := range b.N {
+			p.publish(a, "order", int64(n))
+			<-handled
+		}
+		b.StopTimer()
+		a.stop()
+	})
 }

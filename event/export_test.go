@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"time"
 
 	"github.com/argosy-go/argosy/service"
 )
@@ -10,6 +11,13 @@ import (
 func SetOutboxLimit(config any, n int) {
 	if s, ok := config.(*settings); ok {
 		s.OutboxLimit = n
+	}
+}
+
+// SetLeaseTTL changes a declared setting, as the configuration would.
+func SetLeaseTTL(config any, d time.Duration) {
+	if s, ok := config.(*settings); ok {
+		s.LeaseTTL = d
 	}
 }
 

@@ -70,7 +70,7 @@ func (f *fetcher) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		open, err := f.open(ctx)
 		if err == nil && !open {
-			pause(ctx, leaseTTL/3)
+			pause(ctx, f.settings.LeaseTTL/3)
 			continue
 		}
 		if err == nil {
@@ -161,7 +161,7 @@ type session struct {
 
 // keep renews the lease until the session ends.
 func (s *session) keep() {
-	for pause(s.ctx, leaseTTL/6) {
+	for pause(s.ctx, s.settings.LeaseTTL/6) {
 		if err := s.hold.keep(s.ctx); err != nil {
 			s.cancel(err)
 			return

@@ -8,9 +8,6 @@ import (
 	"github.com/argosy-go/argosy/store"
 )
 
-// leaseTTL is how long a lease outlives its last renewal.
-const leaseTTL = 15 * time.Second
-
 // hold is a lease of this process: what is done under it is done by nobody
 // else at the same time, and check fails in a transaction once that has ended.
 type hold struct {
@@ -25,7 +22,7 @@ type hold struct {
 // found in it belongs to a process that is gone: it is taken over at once and
 // needs no renewals. Idle consumers cost no writes there.
 func (r *runtime) claim(ctx context.Context, name string) (*hold, bool, error) {
-	now, ttl := r.setup.Now(), leaseTTL
+	now, ttl := r.setup.Now(), r.settings.LeaseTTL
 	if r.alone() {
 		now, ttl = endOfTime, 0
 	}
@@ -50,11 +47,11 @@ func (r *runtime) alone() bool { return r.db.Dialect() == store.SQLite }
 // keep renews the lease when a third of its life is over.
 func (h *hold) keep(ctx context.Context) error {
 	now := h.runtime.setup.Now()
-	if h.runtime.alone() || now.Sub(h.renewed) < leaseTTL/3 {
+	if h.runtime.alone() || now.Sub(h.renewed) < h.runtime.settings.LeaseTTL/3 {
 		return nil
 	}
 	err := h.runtime.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		return h.lease.Renew(ctx, tx, now, leaseTTL)
+		return h.lease.Renew(ctx, tx, now, h.runtime.settings.LeaseTTL)
 	})
 	if err != nil {
 		return fmt.Errorf("renew the lease %s: %w", h.lease.Name, err)

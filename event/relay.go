@@ -37,7 +37,7 @@ func (r *runtime) relay(ctx context.Context) error {
 			return err
 		}
 		if !free {
-			pause(ctx, leaseTTL/3)
+			pause(ctx, r.settings.LeaseTTL/3)
 			continue
 		}
 		w := &relayWorker{runtime: r, hold: h, lanes: map[lane]*jam{}}

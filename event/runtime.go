@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,7 +25,8 @@ func Migrations() fs.FS { return embedded }
 
 // settings are the settings of the events of a service.
 type settings struct {
-	OutboxLimit int `default:"1000000" usage:"how many events may wait for the broker before publishing is refused"`
+	OutboxLimit int           `default:"1000000" usage:"how many events may wait for the broker before publishing is refused"`
+	LeaseTTL    time.Duration `default:"15s" usage:"how long a replica that does not report keeps what it works on from the others"`
 }
 
 // runtime is what one service keeps for its events.
@@ -47,7 +49,7 @@ func runtimeOf(s *service.Setup) *runtime {
 		r := &runtime{
 			setup:    s,
 			db:       s.DB(nil),
-			settings: settings{OutboxLimit: 1_000_000},
+			settings: settings{OutboxLimit: 1_000_000, LeaseTTL: 15 * time.Second},
 			metrics:  newMetrics(s.Telemetry().Registry(), s.Name()),
 			wake:     make(chan struct{}, 1),
 		}
