@@ -317,6 +317,7 @@ type partners struct {
 	dir           string
 	bank, carrier string // as the shop reaches them
 	decide        func(kind string, nth int) manner
+	addresses     []witness.Address
 
 	mu    sync.Mutex
 	times map[string]int
@@ -367,6 +368,7 @@ func (p *partners) find(t testing.TB, name string) string {
 	defer tick.Stop()
 	for {
 		if a, ok := witness.Find(ctx, p.dir, name); ok {
+			p.addresses = append(p.addresses, a)
 			return a.URL()
 		}
 		select {
@@ -384,12 +386,8 @@ func (p *partners) point(ctx context.Context, f *argosytest.Fleet) error {
 		return err
 	}
 	var errs []error
-	for _, name := range []string{"bank", "carrier"} {
-		a, ok := witness.Find(ctx, p.dir, name)
-		if !ok {
-			return fmt.Errorf("the %s has gone", name)
-		}
-		errs = append(errs, witness.Point(ctx, a, "http://"+f.Addrs().HTTP+"/v1/webhooks/"+name, secret))
+	for _, a := range p.addresses {
+		errs = append(errs, witness.Point(ctx, a, "http://"+f.Addrs().HTTP+"/v1/webhooks/"+a.Name, secret))
 	}
 	return errors.Join(errs...)
 }
