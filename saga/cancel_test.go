@@ -27,7 +27,7 @@ func (g gate) pass(ctx context.Context, _ state) error {
 	return ctx.Err() // a cancel must not end the call
 }
 
-func cancel(t *testing.T, a *app, s Saga[state], id string) (ok bool, err error) {
+func cancel(t storeTest, a *app, s Saga[state], id string) (ok bool, err error) {
 	t.Helper()
 	err = a.do(func(_ context.Context, tx *store.Tx) (err error) {
 		ok, err = s.Cancel(tx, id, "changed my mind")
@@ -36,7 +36,9 @@ func cancel(t *testing.T, a *app, s Saga[state], id string) (ok bool, err error)
 	return ok, err
 }
 
-func TestCancel(t *testing.T) {
+func TestCancel(t *testing.T) { onEachStore(t, testCancel) }
+
+func testCancel(t storeTest) {
 	tests := []struct {
 		name  string
 		steps func(j *journal, g gate) []Step[state]
@@ -57,7 +59,7 @@ func TestCancel(t *testing.T) {
 		}, false, "p"},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(tt.name, func(t storeTest) {
 			t.Parallel()
 			j, g := &journal{}, newGate()
 			var s Saga[state]
@@ -87,7 +89,9 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-func TestCancelWakesARunThatWaits(t *testing.T) {
+func TestCancelWakesARunThatWaits(t *testing.T) { onEachStore(t, testCancelWakesARunThatWaits) }
+
+func testCancelWakesARunThatWaits(t storeTest) {
 	j, g := &journal{}, newGate()
 	var s Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) {
@@ -104,7 +108,9 @@ func TestCancelWakesARunThatWaits(t *testing.T) {
 	}
 }
 
-func TestCancelOfNoRunIsNotFound(t *testing.T) {
+func TestCancelOfNoRunIsNotFound(t *testing.T) { onEachStore(t, testCancelOfNoRunIsNotFound) }
+
+func testCancelOfNoRunIsNotFound(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) { s = Define(set, "course", Do("a", nothing).NoUndo()) }})
 	if ok, err := cancel(t, a, s, "1"); ok || fault.CodeOf(err) != codes.NotFound {
@@ -114,7 +120,9 @@ func TestCancelOfNoRunIsNotFound(t *testing.T) {
 
 // A cancel that races the pivot either wins, and then the pivot is not called
 // and all is undone, or loses, and then the run completes.
-func TestCancelRacesThePivot(t *testing.T) {
+func TestCancelRacesThePivot(t *testing.T) { onEachStore(t, testCancelRacesThePivot) }
+
+func testCancelRacesThePivot(t storeTest) {
 	var mu sync.Mutex
 	captured := map[string]bool{}
 	note := func(_ context.Context, st state) error {
@@ -159,7 +167,9 @@ func TestCancelRacesThePivot(t *testing.T) {
 	t.Logf("%d of %d cancels won", won, len(answers))
 }
 
-func TestStart(t *testing.T) {
+func TestStart(t *testing.T) { onEachStore(t, testStart) }
+
+func testStart(t storeTest) {
 	var s, other Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) { s = Define(set, "course", Do("a", nothing).NoUndo()) }})
 	start(t, config{declare: func(set *service.Setup) { other = Define(set, "course", Do("a", nothing).NoUndo()) }})
@@ -181,13 +191,13 @@ func TestStart(t *testing.T) {
 		"a saga that was never defined": {Saga[state]{}, "2", codes.Internal},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t storeTest) {
 			if err := begin(tt.saga, tt.id); fault.CodeOf(err) != tt.code {
 				t.Errorf("the commit says %v, want %v", err, tt.code)
 			}
 		})
 	}
-	t.Run("a transaction that rolls back starts nothing", func(t *testing.T) {
+	t.Run("a transaction that rolls back starts nothing", func(t storeTest) {
 		err := a.do(func(_ context.Context, tx *store.Tx) error { s.Start(tx, "3", &structpb.Struct{}); return errPlain })
 		if !errors.Is(err, errPlain) {
 			t.Fatal(err)
@@ -196,7 +206,7 @@ func TestStart(t *testing.T) {
 			t.Errorf("the run is there: %v", err)
 		}
 	})
-	t.Run("a failed Try starts nothing, and the transaction goes on", func(t *testing.T) {
+	t.Run("a failed Try starts nothing, and the transaction goes on", func(t storeTest) {
 		a.must(func(ctx context.Context, tx *store.Tx) error {
 			if err := tx.Try(ctx, func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil }); fault.CodeOf(err) != codes.AlreadyExists {
 				t.Errorf("Try says %v", err)

@@ -58,7 +58,9 @@ func (p *participant) undo(name string) func(context.Context, state) error {
 
 // A crash at every point where the store is written, before the commit and
 // after it, changes nothing of how a run ends.
-func TestACrashAnywhereChangesNothing(t *testing.T) {
+func TestACrashAnywhereChangesNothing(t *testing.T) { onEachStore(t, testACrashAnywhereChangesNothing) }
+
+func testACrashAnywhereChangesNothing(t storeTest) {
 	courses := map[string]struct {
 		steps   func(p *participant) []Step[state]
 		state   State
@@ -84,10 +86,11 @@ func TestACrashAnywhereChangesNothing(t *testing.T) {
 		}, Parked, []string{"p"}, []string{"b", "parked"}},
 	}
 	for name, c := range courses {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t storeTest) {
 			t.Parallel()
+			place := &place{dir: t.TempDir()}
 			for point := int64(1); ; point++ {
-				if reached := crashAt(t, point, c.steps, c.state, c.held, c.effects); !reached {
+				if reached := crashAt(t, place, point, c.steps, c.state, c.held, c.effects); !reached {
 					t.Logf("%d points", point-1)
 					if point < 8 {
 						t.Error("too few points were reached")
@@ -103,11 +106,20 @@ func effect(what string) func(context.Context, *store.Tx, state) error {
 	return func(ctx context.Context, tx *store.Tx, _ state) error { return write(ctx, tx, what) }
 }
 
+// place is a store that is used for one crash after the other, and a clock
+// that a crash puts forward: nobody waits for the lease of the dead to end.
+type place struct {
+	dir   string
+	ahead atomic.Int64
+}
+
+func (p *place) now() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }
+
 // crashAt runs one course with a crash at the point-th chance after the start,
 // and reports whether there was such a point.
-func crashAt(t *testing.T, point int64, steps func(*participant) []Step[state], want State, held, effects []string) bool {
+func crashAt(t storeTest, where *place, point int64, steps func(*participant) []Step[state], want State, held, effects []string) bool {
 	t.Helper()
-	dir, p := t.TempDir(), newParticipant()
+	p := newParticipant()
 	var s Saga[state]
 	declare := func(set *service.Setup) {
 		s = Define(set, "course", append(steps(p), End(func(ctx context.Context, tx *store.Tx, _ state, o Outcome) error {
@@ -116,7 +128,7 @@ func crashAt(t *testing.T, point int64, steps func(*participant) []Step[state], 
 	}
 	var armed atomic.Bool
 	var passed atomic.Int64
-	a := start(t, config{dir: dir, declare: declare, crash: func(bool) bool { return armed.Load() && passed.Add(1) == point }})
+	a := start(t, config{dir: where.dir, now: where.now, declare: declare, crash: func(bool) bool { return armed.Load() && passed.Add(1) == point }})
 	_ = a.do(func(_ context.Context, tx *store.Tx) error { // fails when it crashes right after this commit
 		s.Start(tx, "1", &structpb.Struct{})
 		if s.d.step("go") != nil {
@@ -142,8 +154,10 @@ func crashAt(t *testing.T, point int64, steps func(*participant) []Step[state], 
 	}
 	reached := a.dead.Load()
 	a.kill()
-	b := start(t, config{dir: dir, declare: declare})
+	where.ahead.Add(int64(lease + time.Second))
+	b := start(t, config{dir: where.dir, now: where.now, declare: declare})
 	defer b.stop()
+	defer b.empty()
 	if run := wait(t, s, "1"); run.State != want {
 		t.Errorf("point %d: the run is %s, want %s: %v", point, run.State, want, run.Err)
 	}
@@ -175,7 +189,9 @@ func newClock() *clock {
 func (c *clock) now() time.Time          { return time.UnixMicro(c.us.Load()) }
 func (c *clock) advance(d time.Duration) { c.us.Add(d.Microseconds()) }
 
-func TestTimersGoOnOverARestart(t *testing.T) {
+func TestTimersGoOnOverARestart(t *testing.T) { onEachStore(t, testTimersGoOnOverARestart) }
+
+func testTimersGoOnOverARestart(t storeTest) {
 	dir, c, j := t.TempDir(), newClock(), &journal{}
 	var s Saga[state]
 	declare := func(set *service.Setup) {
@@ -211,7 +227,9 @@ func TestTimersGoOnOverARestart(t *testing.T) {
 }
 
 // What an instance does after it has lost its lease changes nothing.
-func TestAStaleInstanceWritesNothing(t *testing.T) {
+func TestAStaleInstanceWritesNothing(t *testing.T) { onEachStore(t, testAStaleInstanceWritesNothing) }
+
+func testAStaleInstanceWritesNothing(t storeTest) {
 	g := newGate()
 	var s Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) {
@@ -234,37 +252,36 @@ func TestAStaleInstanceWritesNothing(t *testing.T) {
 // On a store that instances share, the runs of one that is gone are taken over
 // when its lease has run out, and not before.
 func TestRunsOfAnInstanceThatIsGoneAreTakenOver(t *testing.T) {
-	for name, dialect := range map[string]store.Dialect{"a shared store": store.Postgres, "a file": store.SQLite} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir, c, g := t.TempDir(), newClock(), newGate()
-			first := atomic.Bool{}
-			var s Saga[state]
-			declare := func(set *service.Setup) {
-				s = Define(set, "course", Do("a", func(ctx context.Context, st state) error {
-					if first.CompareAndSwap(false, true) {
-						return g.pass(ctx, st)
-					}
-					return nil
-				}).Undo(nothing))
+	onEachStore(t, testRunsOfAnInstanceThatIsGoneAreTakenOver)
+}
+
+func testRunsOfAnInstanceThatIsGoneAreTakenOver(t storeTest) {
+	dir, c, g := t.TempDir(), newClock(), newGate()
+	first := atomic.Bool{}
+	var s Saga[state]
+	declare := func(set *service.Setup) {
+		s = Define(set, "course", Do("a", func(ctx context.Context, st state) error {
+			if first.CompareAndSwap(false, true) {
+				return g.pass(ctx, st)
 			}
-			a := start(t, config{dir: dir, now: c.now, dialect: "", declare: declare})
-			a.must(func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil })
-			<-g.at
-			a.dead.Store(true)
-			close(g.open)
-			a.kill()
-			b := start(t, config{dir: dir, now: c.now, dialect: dialect, declare: declare})
-			if dialect == store.Postgres {
-				if run, err := s.Get(context.Background(), "1"); err != nil || run.Holder != a.s.Instance() {
-					t.Errorf("the run is held by %q (%v)", run.Holder, err)
-				}
-				c.advance(lease + time.Second)
-				b.e.wake()
-			}
-			if run := wait(t, s, "1"); run.State != Completed {
-				t.Errorf("the run is %s", run.State)
-			}
-		})
+			return nil
+		}).Undo(nothing))
+	}
+	a := start(t, config{dir: dir, now: c.now, declare: declare})
+	a.must(func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil })
+	<-g.at
+	a.dead.Store(true)
+	close(g.open)
+	a.kill()
+	b := start(t, config{dir: dir, now: c.now, declare: declare})
+	if t.kind == store.Postgres {
+		if run, err := s.Get(context.Background(), "1"); err != nil || run.Holder != a.s.Instance() {
+			t.Errorf("the run is held by %q (%v)", run.Holder, err)
+		}
+		c.advance(lease + time.Second)
+		b.e.wake()
+	}
+	if run := wait(t, s, "1"); run.State != Completed {
+		t.Errorf("the run is %s", run.State)
 	}
 }

@@ -85,6 +85,10 @@ func TestDefineDeclaresTheSaga(t *testing.T) {
 
 // changed is a run of [a b c] that stopped in b, and a new list.
 func TestAChangedSagaGoesOnOnlyWhereItAgrees(t *testing.T) {
+	onEachStore(t, testAChangedSagaGoesOnOnlyWhereItAgrees)
+}
+
+func testAChangedSagaGoesOnOnlyWhereItAgrees(t storeTest) {
 	step := func(name string) Step[state] { return Do(name, nothing).Undo(nothing) }
 	tests := map[string]struct {
 		steps []Step[state]
@@ -97,7 +101,7 @@ func TestAChangedSagaGoesOnOnlyWhereItAgrees(t *testing.T) {
 		"a list with less before it is parked": {[]Step[state]{step("b"), step("c")}, Parked},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t storeTest) {
 			t.Parallel()
 			dir, at, gate := t.TempDir(), make(chan struct{}), make(chan struct{})
 			var s Saga[state]

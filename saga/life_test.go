@@ -34,6 +34,10 @@ func begin(a *app, s Saga[state], id string) {
 }
 
 func TestAnAttemptGetsAFreshCopyThatIsKeptOnSuccess(t *testing.T) {
+	onEachStore(t, testAnAttemptGetsAFreshCopyThatIsKeptOnSuccess)
+}
+
+func testAnAttemptGetsAFreshCopyThatIsKeptOnSuccess(t storeTest) {
 	var seen []string
 	attempt := 0
 	var s Saga[state]
@@ -72,7 +76,9 @@ func TestAnAttemptGetsAFreshCopyThatIsKeptOnSuccess(t *testing.T) {
 	}
 }
 
-func TestAParkedRunResumes(t *testing.T) {
+func TestAParkedRunResumes(t *testing.T) { onEachStore(t, testAParkedRunResumes) }
+
+func testAParkedRunResumes(t storeTest) {
 	var mu sync.Mutex
 	var keys []string
 	var fail error = errRefused
@@ -122,13 +128,15 @@ func TestAParkedRunResumes(t *testing.T) {
 	}
 }
 
-func TestAnEndThatFailsIsTriedAgain(t *testing.T) {
+func TestAnEndThatFailsIsTriedAgain(t *testing.T) { onEachStore(t, testAnEndThatFailsIsTriedAgain) }
+
+func testAnEndThatFailsIsTriedAgain(t storeTest) {
 	for name, last := range map[string]Step[state]{
 		"after a call":                    Do("a", nothing).NoUndo(),
 		"after a step in the transaction": DoTx("a", effect("a")).NoUndo(),
 		"after compensation":              Do("a", func(context.Context, state) error { return errRefused }).NoUndo(),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t storeTest) {
 			t.Parallel()
 			var calls atomic.Int64
 			var s Saga[state]
@@ -154,6 +162,10 @@ func TestAnEndThatFailsIsTriedAgain(t *testing.T) {
 }
 
 func TestAnEndThatRefusesToParkDoesNotKeepARunFromParking(t *testing.T) {
+	onEachStore(t, testAnEndThatRefusesToParkDoesNotKeepARunFromParking)
+}
+
+func testAnEndThatRefusesToParkDoesNotKeepARunFromParking(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(setup *service.Setup) {
 		s = Define(setup, "course", Pivot("p", nothing), Then("t", func(context.Context, state) error { return errRefused }),
@@ -165,7 +177,9 @@ func TestAnEndThatRefusesToParkDoesNotKeepARunFromParking(t *testing.T) {
 	}
 }
 
-func TestWhatAStepFindsInItsContext(t *testing.T) {
+func TestWhatAStepFindsInItsContext(t *testing.T) { onEachStore(t, testWhatAStepFindsInItsContext) }
+
+func testWhatAStepFindsInItsContext(t storeTest) {
 	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	var key, out string
 	var who auth.Principal
@@ -204,6 +218,10 @@ func TestWhatAStepFindsInItsContext(t *testing.T) {
 }
 
 func TestADrainLetsTheAttemptFinishAndGivesTheRunBack(t *testing.T) {
+	onEachStore(t, testADrainLetsTheAttemptFinishAndGivesTheRunBack)
+}
+
+func testADrainLetsTheAttemptFinishAndGivesTheRunBack(t storeTest) {
 	dir, g, j := t.TempDir(), newGate(), &journal{}
 	var s Saga[state]
 	declare := func(setup *service.Setup) {
@@ -228,6 +246,10 @@ func TestADrainLetsTheAttemptFinishAndGivesTheRunBack(t *testing.T) {
 }
 
 func TestAnAttemptThatTheDrainCutsOffDoesNotCount(t *testing.T) {
+	onEachStore(t, testAnAttemptThatTheDrainCutsOffDoesNotCount)
+}
+
+func testAnAttemptThatTheDrainCutsOffDoesNotCount(t storeTest) {
 	dir := t.TempDir()
 	var calls atomic.Int64
 	at := make(chan struct{})
@@ -254,6 +276,10 @@ func TestAnAttemptThatTheDrainCutsOffDoesNotCount(t *testing.T) {
 }
 
 func TestAStepThatEndsItsGoroutineIsFoundAgain(t *testing.T) {
+	onEachStore(t, testAStepThatEndsItsGoroutineIsFoundAgain)
+}
+
+func testAStepThatEndsItsGoroutineIsFoundAgain(t storeTest) {
 	c := newClock()
 	var calls atomic.Int64
 	var s Saga[state]
@@ -299,10 +325,14 @@ func (e flakyEngine) Write(ctx context.Context, fn func(store.Conn) error) error
 }
 
 func TestAStoreThatFailsForAWhileLosesNothing(t *testing.T) {
+	onEachStore(t, testAStoreThatFailsForAWhileLosesNothing)
+}
+
+func testAStoreThatFailsForAWhileLosesNothing(t storeTest) {
 	var failing atomic.Int64
 	p, j := newParticipant(), &journal{}
 	var s Saga[state]
-	a := start(t, config{faulty: true, store: flaky{sqliteOpener, func() bool { return failing.Add(-1) >= 0 }}, declare: func(setup *service.Setup) {
+	a := start(t, config{faulty: true, store: flaky{t, func() bool { return failing.Add(-1) >= 0 }}, declare: func(setup *service.Setup) {
 		s = Define(setup, "course", Do("a", func(ctx context.Context, st state) error {
 			failing.Store(5)
 			return p.do("a", nil)(ctx, st)
@@ -314,7 +344,9 @@ func TestAStoreThatFailsForAWhileLosesNothing(t *testing.T) {
 	}
 }
 
-func TestHistoryIsBounded(t *testing.T) {
+func TestHistoryIsBounded(t *testing.T) { onEachStore(t, testHistoryIsBounded) }
+
+func testHistoryIsBounded(t storeTest) {
 	j := &journal{}
 	var s Saga[state]
 	a := start(t, config{declare: func(setup *service.Setup) {
@@ -332,7 +364,9 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
-func TestMoreRunsThanAtOnceAllEnd(t *testing.T) {
+func TestMoreRunsThanAtOnceAllEnd(t *testing.T) { onEachStore(t, testMoreRunsThanAtOnceAllEnd) }
+
+func testMoreRunsThanAtOnceAllEnd(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(setup *service.Setup) {
 		s = Define(setup, "course", Do("a", nothing).NoUndo(), Sleep("nap", func(state) time.Duration { return time.Millisecond }), Do("b", nothing).NoUndo())
@@ -360,8 +394,12 @@ func TestMoreRunsThanAtOnceAllEnd(t *testing.T) {
 }
 
 func TestActiveOfADatabaseWithoutSagas(t *testing.T) {
+	onEachStore(t, testActiveOfADatabaseWithoutSagas)
+}
+
+func testActiveOfADatabaseWithoutSagas(t storeTest) {
 	db := store.NewDB("bare")
-	if err := db.Open(context.Background(), sqliteOpener, store.OpenOptions{Dir: t.TempDir()}); err != nil {
+	if err := db.Open(context.Background(), t, store.OpenOptions{Dir: t.TempDir()}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
@@ -378,6 +416,10 @@ func TestActiveOfADatabaseWithoutSagas(t *testing.T) {
 }
 
 func TestOldRunsAreRemovedAndParkedOnesKept(t *testing.T) {
+	onEachStore(t, testOldRunsAreRemovedAndParkedOnesKept)
+}
+
+func testOldRunsAreRemovedAndParkedOnesKept(t storeTest) {
 	dir, c := t.TempDir(), newClock()
 	var s Saga[state]
 	declare := func(setup *service.Setup) {
@@ -416,7 +458,9 @@ func TestOldRunsAreRemovedAndParkedOnesKept(t *testing.T) {
 	}
 }
 
-func TestAllRunsOfACrashGoOnAtOnce(t *testing.T) {
+func TestAllRunsOfACrashGoOnAtOnce(t *testing.T) { onEachStore(t, testAllRunsOfACrashGoOnAtOnce) }
+
+func testAllRunsOfACrashGoOnAtOnce(t storeTest) {
 	dir := t.TempDir()
 	var open atomic.Bool
 	var s Saga[state]
@@ -447,6 +491,10 @@ func TestAllRunsOfACrashGoOnAtOnce(t *testing.T) {
 }
 
 func TestASleepThatPanicsIsAFailedStep(t *testing.T) {
+	onEachStore(t, testASleepThatPanicsIsAFailedStep)
+}
+
+func testASleepThatPanicsIsAFailedStep(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(setup *service.Setup) {
 		s = Define(setup, "course", quick(Sleep("nap", func(state) time.Duration { panic("boom") }), 2))
@@ -458,12 +506,16 @@ func TestASleepThatPanicsIsAFailedStep(t *testing.T) {
 }
 
 func TestAStateThatCannotBeStoredIsAFailedStep(t *testing.T) {
+	onEachStore(t, testAStateThatCannotBeStoredIsAFailedStep)
+}
+
+func testAStateThatCannotBeStoredIsAFailedStep(t storeTest) {
 	spoil := func(st state) { set(st, "text", "\xff") }
 	for name, step := range map[string]Step[state]{
 		"a call":                    Do("a", func(_ context.Context, st state) error { spoil(st); return nil }).NoUndo(),
 		"a step in the transaction": DoTx("a", func(_ context.Context, _ *store.Tx, st state) error { spoil(st); return nil }).NoUndo(),
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(name, func(t storeTest) {
 			t.Parallel()
 			var s Saga[state]
 			a := start(t, config{declare: func(setup *service.Setup) { s = Define(setup, "course", quick(step, 2)) }})
@@ -476,6 +528,10 @@ func TestAStateThatCannotBeStoredIsAFailedStep(t *testing.T) {
 }
 
 func TestAStateThatCannotBeReadIsParkedAndKept(t *testing.T) {
+	onEachStore(t, testAStateThatCannotBeReadIsParkedAndKept)
+}
+
+func testAStateThatCannotBeReadIsParkedAndKept(t storeTest) {
 	dir, at := t.TempDir(), make(chan struct{})
 	var s Saga[state]
 	var told atomic.Bool
@@ -510,6 +566,10 @@ func TestAStateThatCannotBeReadIsParkedAndKept(t *testing.T) {
 }
 
 func TestAResumedWaitIsStillWokenByItsSignal(t *testing.T) {
+	onEachStore(t, testAResumedWaitIsStillWokenByItsSignal)
+}
+
+func testAResumedWaitIsStillWokenByItsSignal(t storeTest) {
 	dir := t.TempDir()
 	var s Saga[state]
 	declare := func(name string) func(*service.Setup) {

@@ -91,14 +91,16 @@ type course struct {
 }
 
 // TestCourses runs whole sagas, also with each transaction run twice.
-func TestCourses(t *testing.T) {
+func TestCourses(t *testing.T) { onEachStore(t, testCourses) }
+
+func testCourses(t storeTest) {
 	for _, c := range slices.Concat(plainCourses(), pivotCourses(), waitingCourses()) {
-		t.Run(c.name, func(t *testing.T) { t.Parallel(); c.run(t, false) })
-		t.Run(c.name+", each transaction twice", func(t *testing.T) { t.Parallel(); c.run(t, true) })
+		t.Run(c.name, func(t storeTest) { t.Parallel(); c.run(t, false) })
+		t.Run(c.name+", each transaction twice", func(t storeTest) { t.Parallel(); c.run(t, true) })
 	}
 }
 
-func (c course) run(t *testing.T, twice bool) {
+func (c course) run(t storeTest, twice bool) {
 	j := &journal{}
 	var s Saga[state]
 	var mu sync.Mutex
@@ -242,6 +244,10 @@ func count(t testing.TB, a *app) (active, parked int) {
 }
 
 func TestOnStepIsToldOfEachSuccessOnceInItsTransaction(t *testing.T) {
+	onEachStore(t, testOnStepIsToldOfEachSuccessOnceInItsTransaction)
+}
+
+func testOnStepIsToldOfEachSuccessOnceInItsTransaction(t storeTest) {
 	for _, twice := range []bool{false, true} {
 		j := &journal{}
 		var s Saga[state]
@@ -263,7 +269,9 @@ func TestOnStepIsToldOfEachSuccessOnceInItsTransaction(t *testing.T) {
 	}
 }
 
-func TestAFailingOnStepIsTriedAgain(t *testing.T) {
+func TestAFailingOnStepIsTriedAgain(t *testing.T) { onEachStore(t, testAFailingOnStepIsTriedAgain) }
+
+func testAFailingOnStepIsTriedAgain(t storeTest) {
 	var s Saga[state]
 	tries := 0
 	start := start(t, config{declare: func(setup *service.Setup) {
@@ -283,6 +291,10 @@ func TestAFailingOnStepIsTriedAgain(t *testing.T) {
 
 // OnStep is no step, so where it stands in the list moves no step's place.
 func TestAnOnStepBeforeThePivotLeavesThePivotItsPlace(t *testing.T) {
+	onEachStore(t, testAnOnStepBeforeThePivotLeavesThePivotItsPlace)
+}
+
+func testAnOnStepBeforeThePivotLeavesThePivotItsPlace(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(setup *service.Setup) {
 		s = Define(setup, "trip",

@@ -15,39 +15,15 @@ import (
 	"github.com/argosy-go/argosy/store"
 )
 
-// shared lets several services open one database, as replicas do.
-type shared struct {
-	once   sync.Once
-	engine store.Engine
-	err    error
-}
-
-type open struct{ store.Engine }
-
-func (open) Close() error { return nil } // the test's end does
-
-func newShared(t *testing.T) *shared {
-	s := &shared{}
-	t.Cleanup(func() {
-		if s.engine != nil {
-			if err := s.engine.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return s
-}
-
-func (s *shared) Open(ctx context.Context, o store.OpenOptions) (store.Engine, error) {
-	s.once.Do(func() { s.engine, s.err = sqliteOpener.Open(ctx, o) })
-	return open{s.engine}, s.err
-}
-
 // An instance that stands still for longer than its lease, and then goes on,
 // changes nothing of what the one that took over has done.
 func TestAnInstanceThatStoodStillChangesNothing(t *testing.T) {
+	onPostgres(t, testAnInstanceThatStoodStillChangesNothing)
+}
+
+func testAnInstanceThatStoodStillChangesNothing(t storeTest) {
 	const runs = 20
-	db, c := newShared(t), newClock()
+	dir, c := t.TempDir(), newClock()
 	var s Saga[state]
 	var arrived sync.WaitGroup
 	arrived.Add(runs)
@@ -70,7 +46,7 @@ func TestAnInstanceThatStoodStillChangesNothing(t *testing.T) {
 				}).NoUndo())
 		}
 	}
-	still := start(t, config{store: db, dialect: store.Postgres, now: c.now, name: "still", declare: declare(true)})
+	still := start(t, config{dir: dir, now: c.now, name: "still", declare: declare(true)})
 	theirs := s
 	var want []string
 	still.must(func(_ context.Context, tx *store.Tx) error {
@@ -85,7 +61,7 @@ func TestAnInstanceThatStoodStillChangesNothing(t *testing.T) {
 		return nil
 	})
 	arrived.Wait()
-	other := start(t, config{store: db, dialect: store.Postgres, now: c.now, name: "other", declare: declare(false)})
+	other := start(t, config{dir: dir, now: c.now, name: "other", declare: declare(false)})
 	if err := other.e.claimLost(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +87,12 @@ func TestAnInstanceThatStoodStillChangesNothing(t *testing.T) {
 
 // Runs that wait may be claimed by any instance, and each is by one.
 func TestARunThatWaitsIsClaimedByOneInstance(t *testing.T) {
+	onPostgres(t, testARunThatWaitsIsClaimedByOneInstance)
+}
+
+func testARunThatWaitsIsClaimedByOneInstance(t storeTest) {
 	const runs = 300
-	db := newShared(t)
+	dir := t.TempDir()
 	var s Saga[state]
 	var calls [2]atomic.Int64
 	declare := func(n int) func(*service.Setup) {
@@ -122,8 +102,8 @@ func TestARunThatWaitsIsClaimedByOneInstance(t *testing.T) {
 				Sleep("again", func(state) time.Duration { return time.Millisecond }), DoTx("b", effect("b")).NoUndo())
 		}
 	}
-	first := start(t, config{store: db, dialect: store.Postgres, name: "first", declare: declare(0)})
-	other := start(t, config{store: db, dialect: store.Postgres, name: "second", declare: declare(1)})
+	first := start(t, config{dir: dir, name: "first", declare: declare(0)})
+	other := start(t, config{dir: dir, name: "second", declare: declare(1)})
 	second := s
 	for i := range runs {
 		begin(first, Saga[state]{first.e, first.e.sagas["course"]}, fmt.Sprint(i))

@@ -24,7 +24,9 @@ func paid(_ context.Context, _ *store.Tx, st state, sig Signal) error {
 	return nil
 }
 
-func TestSignalsAreSafeAtAnyTime(t *testing.T) {
+func TestSignalsAreSafeAtAnyTime(t *testing.T) { onEachStore(t, testSignalsAreSafeAtAnyTime) }
+
+func testSignalsAreSafeAtAnyTime(t storeTest) {
 	begin := func(a *app, s Saga[state]) {
 		a.must(func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil })
 	}
@@ -34,9 +36,9 @@ func TestSignalsAreSafeAtAnyTime(t *testing.T) {
 			return nil
 		})
 	}
-	tests := map[string]func(t *testing.T, a *app, s Saga[state], g gate){
-		"before the run is started": func(t *testing.T, a *app, s Saga[state], g gate) { close(g.open); send(a, s); begin(a, s) },
-		"with the start": func(t *testing.T, a *app, s Saga[state], g gate) {
+	tests := map[string]func(t storeTest, a *app, s Saga[state], g gate){
+		"before the run is started": func(t storeTest, a *app, s Saga[state], g gate) { close(g.open); send(a, s); begin(a, s) },
+		"with the start": func(t storeTest, a *app, s Saga[state], g gate) {
 			close(g.open)
 			a.must(func(_ context.Context, tx *store.Tx) error {
 				s.Start(tx, "1", &structpb.Struct{})
@@ -44,14 +46,14 @@ func TestSignalsAreSafeAtAnyTime(t *testing.T) {
 				return nil
 			})
 		},
-		"before the step waits": func(t *testing.T, a *app, s Saga[state], g gate) { begin(a, s); <-g.at; send(a, s); close(g.open) },
-		"while the step waits": func(t *testing.T, a *app, s Saga[state], g gate) {
+		"before the step waits": func(t storeTest, a *app, s Saga[state], g gate) { begin(a, s); <-g.at; send(a, s); close(g.open) },
+		"while the step waits": func(t storeTest, a *app, s Saga[state], g gate) {
 			close(g.open)
 			begin(a, s)
 			awaitStep(t, s, "1", "paid")
 			send(a, s)
 		},
-		"twice, the second too late": func(t *testing.T, a *app, s Saga[state], g gate) {
+		"twice, the second too late": func(t storeTest, a *app, s Saga[state], g gate) {
 			close(g.open)
 			begin(a, s)
 			send(a, s)
@@ -61,7 +63,7 @@ func TestSignalsAreSafeAtAnyTime(t *testing.T) {
 	}
 	for name, course := range tests {
 		for _, twice := range []bool{false, true} {
-			t.Run(name+map[bool]string{true: ", each transaction twice"}[twice], func(t *testing.T) {
+			t.Run(name+map[bool]string{true: ", each transaction twice"}[twice], func(t storeTest) {
 				t.Parallel()
 				g := newGate()
 				var s Saga[state]
@@ -79,6 +81,10 @@ func TestSignalsAreSafeAtAnyTime(t *testing.T) {
 }
 
 func TestAFailedSignalFunctionGetsTheSameSignalAgain(t *testing.T) {
+	onEachStore(t, testAFailedSignalFunctionGetsTheSameSignalAgain)
+}
+
+func testAFailedSignalFunctionGetsTheSameSignalAgain(t storeTest) {
 	var got []string
 	var s Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) {
@@ -106,6 +112,10 @@ func TestAFailedSignalFunctionGetsTheSameSignalAgain(t *testing.T) {
 }
 
 func TestASignalThatNoStepAwaitsFailsTheTransaction(t *testing.T) {
+	onEachStore(t, testASignalThatNoStepAwaitsFailsTheTransaction)
+}
+
+func testASignalThatNoStepAwaitsFailsTheTransaction(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) { s = Define(set, "course", Await("paid", paid)) }})
 	err := a.do(func(_ context.Context, tx *store.Tx) error { s.Signal(tx, "1", "piad", nil); return nil })
@@ -115,6 +125,10 @@ func TestASignalThatNoStepAwaitsFailsTheTransaction(t *testing.T) {
 }
 
 func TestASignalOfAnotherTypeIsAnError(t *testing.T) {
+	onEachStore(t, testASignalOfAnotherTypeIsAnError)
+}
+
+func testASignalOfAnotherTypeIsAnError(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) { s = Define(set, "course", quick(Await("paid", paid), 2)) }})
 	a.must(func(_ context.Context, tx *store.Tx) error {
@@ -128,6 +142,10 @@ func TestASignalOfAnotherTypeIsAnError(t *testing.T) {
 }
 
 func TestASignalWakesARunOnlyWhenItWaitsForIt(t *testing.T) {
+	onEachStore(t, testASignalWakesARunOnlyWhenItWaitsForIt)
+}
+
+func testASignalWakesARunOnlyWhenItWaitsForIt(t storeTest) {
 	var s Saga[state]
 	a := start(t, config{declare: func(set *service.Setup) {
 		s = Define(set, "course", Sleep("long", func(state) time.Duration { return time.Hour }), Await("paid", paid))
