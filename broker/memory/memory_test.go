@@ -3,6 +3,7 @@ package memory_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/argosy-go/argosy/broker"
@@ -66,4 +67,25 @@ func TestMessagesAreKeptForAsLongAsWasAsked(t *testing.T) {
 	if ms := s.Messages("t"); len(ms) > 1 {
 		t.Errorf("%d messages are kept", len(ms))
 	}
+}
+
+func TestWhatIsNotAcknowledgedComesAgainAfterThePatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, memory.NewServer(), broker.OpenOptions{})
+		r, err := b.Subscribe(t.Context(), broker.Subscription{Consumer: "c", Topic: "t", Partitions: []int{0}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Publish(t.Context(), []broker.Message{{ID: "a", Topic: "t"}})
+		begun := time.Now()
+		for attempt := 1; attempt <= 3; attempt++ {
+			ds, err := r.Receive(t.Context(), 1)
+			if err != nil || len(ds) != 1 || ds[0].Attempt != attempt {
+				t.Fatalf("attempt %d: %v, %+v", attempt, err, ds)
+			}
+			if waited := time.Since(begun); waited != time.Duration(attempt-1)*memory.Patience {
+				t.Errorf("attempt %d came after %v", attempt, waited)
+			}
+		}
+	})
 }
