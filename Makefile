@@ -1,5 +1,5 @@
 # Every target is one command; "make help" lists them.
-.PHONY: run test generate lint bench crash help
+.PHONY: run test generate lint bench crash everywhere torture powercut replicas long help
 
 run: ## Run the shop: the whole fleet in one process
 	go run ./shop
@@ -19,6 +19,24 @@ bench: ## Measure the hot paths
 ROUNDS ?= 200
 crash: ## Kill the shop at random instants, ROUNDS times, and audit it each time
 	ARGOSY_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestKilledAtAnyInstant ./e2e
+
+everywhere: ## Crash the shop at every commit and every call to its broker, on both stores
+	ARGOSY_CRASH_EVERYWHERE=1 go test -count=1 -timeout 120m -v -run TestTheShopCrashedEverywhere ./e2e
+
+LENGTH ?= 10m
+REPORTS ?= .
+torture: ## Torture real processes for LENGTH, a fault every 2 s, with a report in REPORTS (root)
+	ARGOSY_TORTURE=$(LENGTH) ARGOSY_TORTURE_REPORT=$(abspath $(REPORTS)) go test -count=1 -timeout 60m -v -run TestABadNight ./e2e
+
+CUTS ?= 200
+powercut: ## Pull the plug CUTS times under 100,000 acknowledged writes (root)
+	ARGOSY_POWER_CUTS=$(CUTS) go test -count=1 -timeout 60m -v -run PowerCut ./e2e
+
+replicas: ## Stop one of two replicas past its lease, ROUNDS times
+	ARGOSY_REPLICA_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestTwoReplicas ./e2e
+
+long: ## Run the long versions of the tests of order, duplicates and leases
+	ARGOSY_LONG=1 go test -count=1 -timeout 60m ./event ./saga ./store/... ./idempotency
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
