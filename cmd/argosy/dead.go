@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// deadLetter is an event that a consumer gave up on.
+type deadLetter struct {
+	Service  string            `json:"service"`
+	ID       string            `json:"id"`
+	Consumer string            `json:"consumer"`
+	Type     string            `json:"type"`
+	Key      string            `json:"key"`
+	Topic    string            `json:"topic"`
+	Attempts int               `json:"attempts"`
+	At       time.Time         `json:"at"`
+	Code     string            `json:"code"`
+	Reason   string            `json:"reason"`
+	Message  string            `json:"message"`
+	Headers  map[string]string `json:"headers,omitempty"`
+	Body     json.RawMessage   `json:"body,omitempty"`
+	Raw      string            `json:"raw,omitempty"`
+
+	place place
+}
+
+// deadFilter selects dead letters.
+type deadFilter struct {
+	consumer, kind, key string
+	limit               int
+}
+
+// addDeadFilter adds the flags of a filter.
+func addDeadFilter(c *cobra.Command) *deadFilter {
+	f := &deadFilter{}
+	c.Flags().StringVar(&f.consumer, "consumer", "", "only those of the consumer `NAME`")
+	c.Flags().StringVar(&f.kind, "type", "", "only events of the type `NAME`")
+	c.Flags().StringVar(&f.key, "key", "", "only events of the `KEY`")
+	addLimit(c, &f.limit)
+	return f
+}
+
+// addLimit adds --limit.
+func addLimit(c *cobra.Command, limit *int) {
+	c.Flags().IntVar(limit, "limit", 100, "at most `N`; 0 is no limit")
+}
+
+// set reports whether the filter selects anything.
+func (f *deadFilter) set() bool { return f.consumer != "" || f.kind != "" || f.key != "" }
+
+// pageSize is how many things are asked for at once, the most that a service gives.
+const pageSize = 1000
+
+// pages asks for page after page until limit (0: none) or the end. ask reads a
+// page and returns how many it had, and the cursor of the next. It reports
+// whether there is more.
+func pages(limit int, ask func(query url.Values) (n int, next string, err error)) (more bool, err error) {
+	if limit < 0 {
+		return false, usagef("the limit is %d, and must not be negative", limit)
+	}
+	after := ""
+	for got := 0; ; {
+		size := pageSize
+		if limit > 0 {
+			size = min(size, limit-got)
+		}
+		query := url.Values{"limit": {strconv.Itoa(size)}}
+		if after != "" {
+			query.Set("after", after)
+		}
+		n, next, err := ask(query)
+		if err != nil || next == "" || next == after {
+			return false, err
+		}
+		if got, after = got+n, next; limit > 0 && got >= limit {
+			return true, nil
+		}
+	}
+}
+
+// deadLetters lists the dead letters of the services that have events.
+func (a *app) deadLetters(ctx context.Context, f *deadFilter) (all []deadLetter, more bool, err error) {
+	places, err := a.fleet(ctx, serviceInfo.hasEvents, "events")
+	if err != nil {
+		return nil, false, err
+	}
+	all = []deadLetter{}
+	for _, p := range places {
+		rest := f.limit
+		if f.limit > 0 {
+			if rest = f.limit - len(all); rest == 0 {
+				return all, true, nil
+			}
+		}
+		consumer := f.consumer
+		if consumer != "" {
+			if consumer, err = a.fullName(ctx, p, consumer); err != nil {
+				return nil, false, err
+			}
+		}
+		left, err := pages(rest, func(query url.Values) (int, string, error) {
+			setAll(query, "consumer", consumer, "type", f.kind, "key", f.key)
+			var page struct {
+				DeadLetters []deadLetter
+				Next        string
+			}
+			if err := a.client.get(ctx, p.at, query, &page, "services", p.Name, "dead-letters"); err != nil {
+				return 0, "", fmt.Errorf("dead letters of %s: %w", p.Name, err)
+			}
+			for _, d := range page.DeadLetters {
+				d.Service, d.place = p.Name, p
+				all = append(all, d)
+			}
+			return len(page.DeadLetters), page.Next, nil
+		})
+		if err != nil {
+			return nil, false, err
+		}
+		more = more || left
+	}
+	return all, more, nil
+}
+
+// setAll sets the parameters that have a value.
+func setAll(query url.Values, pairs ...string) {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			query.Set(pairs[i], pairs[i+1])
+		}
+	}
+}
+
+// fullName returns the consumer of a service that a name means: the name
+// itself, or the only one that ends with it after a dot or a slash.
+func (a *app) fullName(ctx context.Context, p place, name string) (string, error) {
+	var s eventStatus
+	if err := a.client.get(ctx, p.at, nil, &s, "services", p.Name, "events"); err != nil {
+		return "", fmt.Errorf("consumers of %s: %w", p.Name, err)
+	}
+	var fit []string
+	for _, c := range s.Consumers {
+		if c.Name == name {
+			return name, nil
+		}
+		if strings.HasSuffix(c.Name, "."+name) || strings.HasSuffix(c.Name, "/"+name) {
+			fit = append(fit, c.Name)
+		}
+	}
+	switch len(fit) {
+	case 0:
+		return name, nil // one that is no longer there leaves dead letters
+	case 1:
+		return fit[0], nil
+	}
+	return "", usagef("%s has several consumers that end with %s: %s; name one in full", p.Name, name, strings.Join(fit, ", "))
+}
+
+// deadLetter finds the dead letter with an id, with all that is known of it, in
+// the services that have events.
+func (a *app) deadLetter(ctx context.Context, id, consumer string) (deadLetter, error) {
+	places, err := a.fleet(ctx, serviceInfo.hasEvents, "events")
+	if err != nil {
+		return deadLetter{}, err
+	}
+	var found []deadLetter
+	for _, p := range places {
+		name := consumer
+		if name != "" {
+			if name, err = a.fullName(ctx, p, name); err != nil {
+				return deadLetter{}, err
+			}
+		}
+		query := url.Values{}
+		setAll(query, "consumer", name)
+		var d deadLetter
+		err := a.client.get(ctx, p.at, query, &d, "services", p.Name, "dead-letters", id)
+		if notFound(err) {
+			continue
+		}
+		if err != nil {
+			return d, fmt.Errorf("dead letter %s: %w", id, err)
+		}
+		d.Service, d.place = p.Name, p
+		found = append(found, d)
+	}
+	switch len(found) {
+	case 0:
+		return deadLetter{}, notFoundf("there is no dead letter %s; argosy event dead list shows those that there are", id)
+	case 1:
+		return found[0], nil
+	}
+	var who []string
+	for _, d := range found {
+		who = append(who, d.Service)
+	}
+	return deadLetter{}, usagef("dead letter %s is one of several services: %s; name one by --service", id, strings.Join(who, ", "))
+}
+
+// letterTable prints dead letters.
+func (a *app) letterTable(all []deadLetter) error {
+	var rows [][]cell
+	for _, d := range all {
+		why := d.Message
+		if d.Reason != "" {
+			why = d.Reason + ": " + why
+		}
+		rows = append(rows, []cell{
+			text(d.ID), text(d.Service), text(d.Consumer), text(d.Key), text(strconv.Itoa(d.Attempts)), text(a.screen.when(d.At)), {d.Code, red}, text(why),
+		})
+	}
+	return a.screen.table([]column{
+		{"ID", true}, {"SERVICE", true}, {"CONSUMER", false}, {"KEY", false}, {"ATTEMPTS", true}, {"AT", true}, {"CODE", false}, {"WHY", false},
+	}, rows)
+}

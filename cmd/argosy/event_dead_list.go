@@ -1,0 +1,36 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// newDeadList returns argosy event dead list.
+func newDeadList(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use: "list", Short: "List the dead letters", Long: `argosy event dead list lists the events that consumers gave up on, the oldest
+first. A consumer can be named by its end: OrderPlaced.`,
+		Example: `  argosy event dead list
+  argosy event dead list --service inventory --consumer OrderPlaced
+  argosy event dead list --limit 0 --output json`,
+		Args: noArgs,
+	}
+	filter := addDeadFilter(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := a.connect(cmd); err != nil {
+			return err
+		}
+		all, more, err := a.deadLetters(cmd.Context(), filter)
+		if err != nil {
+			return err
+		}
+		return a.show(map[string]any{"deadLetters": all, "more": more}, func() error {
+			if len(all) == 0 {
+				a.note("there are no dead letters")
+				return nil
+			}
+			if more {
+				a.note("there are more: take a larger --limit, or 0")
+			}
+			return a.letterTable(all)
+		})
+	}
+	return c
+}

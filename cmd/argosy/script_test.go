@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/argosy-go/argosy"
+	"github.com/argosy-go/argosy/engine/embedded"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"argosy": main})
+}
+
+const scriptToken = "correct-horse-battery-staple"
+
+// fleet is the command "fleet SERVICE,... [setting...]": it starts a program of
+// the named stubs, and adds its address to ARGOSY_ADMIN_URL.
+func fleet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: fleet SERVICE,... [setting...]")
+	}
+	var services []argosy.Service
+	for name := range strings.SplitSeq(args[0], ",") {
+		services = append(services, ts.Value(name).(*stub).service())
+	}
+	f, err := startFleet(ts.MkAbs(".data-"+args[0]), args[1:], services...)
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(stopFleet(f)) })
+	urls := "http://" + f.Addrs().Admin
+	if before := ts.Getenv("ARGOSY_ADMIN_URL"); before != "" {
+		urls = before + "," + urls
+	}
+	ts.Setenv("ARGOSY_ADMIN_URL", urls)
+}
+
+// startFleet starts a program with its data in dir.
+func startFleet(dir string, args []string, services ...argosy.Service) (*argosy.Fleet, error) {
+	return argosy.Start(context.Background(), argosy.Program{
+		Name: "test", Engines: embedded.Engines(), Services: services,
+		Args: append([]string{"--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--admin=127.0.0.1:0", "--data=" + dir}, args...),
+	})
+}
+
+func stopFleet(f *argosy.Fleet) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	return f.Stop(ctx)
+}
+
+// asked is the command "asked SERVICE": what operators changed of a stub since
+// the last time, as standard output.
+func asked(ts *testscript.TestScript, neg bool, args []string) {
+	s, ok := ts.Value(args[0]).(*stub)
+	if !ok || neg {
+		ts.Fatalf("usage: asked SERVICE")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprint(ts.Stdout(), strings.Join(append(s.asked, ""), "\n"))
+	s.asked = nil
+}
+
+// code is the command "code N argosy ...": it must end with that exit code.
+func code(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if err != nil || neg {
+		ts.Fatalf("usage: code N COMMAND [argument...]")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d\n%s%s", got, want, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// closedPort returns an address where nothing listens.
+func closedPort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", RequireExplicitExec: true, UpdateScripts: os.Getenv("ARGOSY_UPDATE") != "",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"asked": asked, "code": code, "fleet": fleet},
+		Setup: func(env *testscript.Env) error {
+			closed, err := closedPort()
+			env.Values["order"], env.Values["stock"] = newStub("order", 2, "checkout"), newStub("stock", 150, "refill")
+			env.Vars = append(env.Vars, "CLOSED="+closed, "ARGOSY_ACTOR=ada@desk", "TOKEN="+scriptToken, "HOME="+env.WorkDir)
+			return err
+		},
+	})
+}
