@@ -10,10 +10,10 @@ import (
 //  1. Notify returns at once and tells the other processes soon. Notifications
 //     of one topic may be merged into one, and may be lost: whoever listens
 //     polls as well.
-//  2. Subscribe makes f hear of what other processes, and this one, notify.
-//     After a connection was lost, and something may have been missed, f is
-//     called with the topic "". f must be quick. One function at a time: the
-//     handle of the database is the only subscriber.
+//  2. Subscribe makes f hear of what other processes notify. Once it hears,
+//     and after each time that something may have been missed, f is called
+//     with the topic "". f must be quick. One function at a time: the handle
+//     of the database is the only subscriber.
 type Notifier interface {
 	Notify(topic string)
 	Subscribe(f func(topic string))

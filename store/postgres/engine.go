@@ -40,6 +40,7 @@ type engine struct {
 	acquireTimeout time.Duration
 	turn           chan struct{} // held by the one who runs again in a crowd
 	log            *slog.Logger
+	notifier       *notifier
 
 	mu      sync.Mutex
 	closing bool
@@ -69,6 +70,7 @@ func (e *engine) Close() error {
 	if !first {
 		return nil
 	}
+	e.notifier.close()
 	e.pool.Close()
 	return e.facades.Close()
 }

@@ -134,7 +134,11 @@ type proxy struct {
 	server string
 	listen net.Listener
 	cut    atomic.Int32
+	refuse atomic.Bool // new connections
 	wg     sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
 }
 
 const (
@@ -150,7 +154,7 @@ func newProxy(t *testing.T, text string) (*proxy, string) {
 		t.Fatal(err)
 	}
 	query := u.Query()
-	p := &proxy{server: u.Host}
+	p := &proxy{server: u.Host, conns: map[net.Conn]bool{}}
 	if dir := query.Get("host"); dir != "" {
 		p.server = dir + "/.s.PGSQL.5432"
 		query.Del("host")
@@ -180,8 +184,28 @@ func (p *proxy) accept() {
 	}
 }
 
+// cutAll ends all connections.
+func (p *proxy) cutAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
 func (p *proxy) serve(client net.Conn) {
-	defer func() { _ = client.Close() }()
+	p.mu.Lock()
+	p.conns[client] = true
+	p.mu.Unlock()
+	defer func() {
+		_ = client.Close()
+		p.mu.Lock()
+		delete(p.conns, client)
+		p.mu.Unlock()
+	}()
+	if p.refuse.Load() {
+		return
+	}
 	network := "tcp"
 	if strings.HasPrefix(p.server, "/") {
 		network = "unix"

@@ -101,6 +101,7 @@ func (o Opener) Open(ctx context.Context, opts store.OpenOptions) (store.Engine,
 		begin: "BEGIN ISOLATION LEVEL " + level, acquireTimeout: o.AcquireTimeout,
 		facades: newFacades(o.MaxConns), turn: make(chan struct{}, 1), log: opts.Log,
 	}
+	e.notifier = newNotifier(config.ConnConfig, e.schema, opts.Log)
 	if err := e.prepare(ctx); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
