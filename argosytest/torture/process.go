@@ -282,14 +282,19 @@ func (p *Process) AwaitReady(ctx context.Context) error {
 // poll is the pause between two looks at whether something holds.
 const poll = 20 * time.Millisecond
 
-// until calls f until it returns nil; when ctx ends first, the last error of f
-// is returned with that of ctx.
+// until calls f until it returns nil; when ctx ends first, the last error that
+// f had of its own is returned with that of ctx.
 func until(ctx context.Context, f func(context.Context) error) error {
+	var own error
 	for {
 		err := f(ctx)
 		if err == nil {
 			return nil
 		}
+		if own != nil && ctx.Err() != nil {
+			err = own // f was interrupted, and says only that
+		}
+		own = err
 		if ended := pause(ctx, poll); ended != nil {
 			return fmt.Errorf("%w: %w", ended, err)
 		}

@@ -1,0 +1,441 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/argosy-go/argosy/argosytest/torture"
+)
+
+// night is a shop in which everything goes wrong: the fleet, the bank and the
+// carrier on machines of their own, where the test may make some, and a bad
+// line between each two.
+type night struct {
+	t       *testing.T
+	bin     string
+	net     *torture.Network
+	disk    *torture.Disk // nil without root
+	dir     string        // data of the fleet
+	secret  string
+	client  *http.Client // of a customer
+	fleets  []*torture.Process
+	bank    *torture.Process
+	carrier *torture.Process
+	lines   []*torture.Proxy
+	poison  atomic.Int64 // messages that nobody can decode, so far
+	probes  atomic.Int64
+
+	mu             sync.Mutex
+	token, product string // of a customer who probes
+}
+
+const hookSecret = "a-secret-of-the-night-that-is-long-enough"
+
+// newNight makes the machines and the disk. replicas is how many fleets there are.
+func newNight(t *testing.T, replicas int) *night {
+	t.Helper()
+	n := &night{t: t, bin: build(t, ""), secret: hookSecret}
+	hosts := []string{"bank", "carrier", "depot"}
+	for i := range replicas {
+		hosts = append(hosts, fleetName(i))
+	}
+	base := t.TempDir()
+	if err := torture.Missing(); err == nil {
+		n.net, n.disk = torture.NewNetwork(t, hosts...), torture.NewDisk(t, diskSize)
+		base = n.disk.Dir
+	} else if strings.Contains(","+os.Getenv("ARGOSY_TEST_REQUIRE")+",", ",netns,") {
+		t.Fatal(err)
+	} else {
+		t.Logf("no partitions, no loss and no full disk: %v", err)
+		n.net = torture.NewLoopback(hosts...)
+	}
+	n.dir = filepath.Join(base, "data")
+	n.outside(t.TempDir())
+	n.client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: n.net.Hub.Dial, DisableKeepAlives: true}}
+	n.bank, n.carrier = n.witness("bank"), n.witness("carrier")
+	return n
+}
+
+// diskSize leaves room for what an hour writes.
+const diskSize = 1 << 30
+
+func fleetName(i int) string { return fmt.Sprint("shop", i+1) }
+
+// outside keeps the ledgers of the bank and the carrier and the journals of
+// the load off the disk that fills up: they are what the shop is held against.
+func (n *night) outside(dir string) {
+	n.t.Helper()
+	if err := os.MkdirAll(n.dir, 0o700); err != nil {
+		n.t.Fatal(err)
+	}
+	for _, part := range []string{"witness", "load"} {
+		err := errors.Join(os.Mkdir(filepath.Join(dir, part), 0o700), os.Symlink(filepath.Join(dir, part), filepath.Join(n.dir, part)))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+const (
+	witnessPort = "7100"
+	linePort    = "7101"
+	httpPort    = "8080"
+	adminPort   = "9091"
+)
+
+// witness returns the bank or the carrier, with a line in front of it. Its
+// webhooks go to the first fleet.
+func (n *night) witness(name string) *torture.Process {
+	host := n.net.Host(name)
+	addr := net.JoinHostPort(host.IP, witnessPort)
+	n.lines = append(n.lines, torture.NewProxy(n.t, name, host, net.JoinHostPort(host.IP, linePort), addr))
+	return &torture.Process{
+		Name: name, Host: host,
+		Command: func() *exec.Cmd {
+			return exec.Command(n.bin, name, "--dir", filepath.Join(n.dir, "witness"), "--addr", addr)
+		},
+		Ready: func(ctx context.Context) error {
+			hook := map[string]string{"url": n.url(fleetName(0)) + "/v1/webhooks/" + name, "secret": n.secret}
+			return n.send(ctx, http.MethodPut, "http://"+addr+"/webhook", hook, nil)
+		},
+	}
+}
+
+func (n *night) url(fleet string) string {
+	return "http://" + net.JoinHostPort(n.net.Host(fleet).IP, httpPort)
+}
+
+// fleet returns a shop on its machine.
+func (n *night) fleet(i int, args ...string) *torture.Process {
+	host := n.net.Host(fleetName(i))
+	at := func(port string) string { return net.JoinHostPort(host.IP, port) }
+	p := &torture.Process{
+		Name: host.Name, Host: host,
+		Command: func() *exec.Cmd {
+			cmd := exec.Command(n.bin, append([]string{
+				"--http", at(httpPort), "--grpc", at("9090"), "--admin", at(adminPort), "--log-format", "json", "--log-level", "warn",
+				"--witness.start=false", "--payment.bank-url", "http://" + n.lines[0].Addr, "--shipping.carrier-url", "http://" + n.lines[1].Addr,
+			}, args...)...)
+			cmd.Env = append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password,
+				"ARGOSY_PAYMENT_WEBHOOK_SECRET="+n.secret, "ARGOSY_SHIPPING_WEBHOOK_SECRET="+n.secret)
+			return cmd
+		},
+		Ready: func(ctx context.Context) error {
+			return n.send(ctx, http.MethodGet, "http://"+at(adminPort)+"/readyz", nil, nil)
+		},
+	}
+	n.fleets = append(n.fleets, p)
+	return p
+}
+
+// send sends JSON and decodes the answer into reply, which may be nil.
+func (n *night) send(ctx context.Context, method, url string, body, reply any, headers ...string) error {
+	var in io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		in = bytes.NewReader(b)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, url, in)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := n.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("%s %s answered %d: %s", method, url, resp.StatusCode, answer)
+	}
+	if reply == nil {
+		return nil
+	}
+	return json.Unmarshal(answer, reply)
+}
+
+// probe is a customer who orders at each fleet and waits for the confirmation,
+// which takes the whole shop, the bank and the carrier.
+func (n *night) probe(ctx context.Context) error {
+	token, product, err := n.visitor(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range n.fleets {
+		if err := n.buy(ctx, n.url(f.Name), "Bearer "+token, product); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *night) buy(ctx context.Context, url, bearer, product string) error {
+	var placed struct{ ID, State string }
+	err := n.send(ctx, http.MethodPost, url+"/v1/orders", order("tok_ok", product), &placed,
+		"Authorization", bearer, "Idempotency-Key", fmt.Sprint("probe-", n.probes.Add(1)))
+	if err != nil {
+		return err
+	}
+	for {
+		now := placed
+		if err := n.send(ctx, http.MethodGet, url+"/v1/orders/"+placed.ID, nil, &now, "Authorization", bearer); err != nil {
+			return err
+		}
+		switch now.State {
+		case "CONFIRMED":
+			return nil
+		case "PENDING":
+		default:
+			return fmt.Errorf("order %s is %s", placed.ID, now.State)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("order %s is %s", placed.ID, now.State)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// visitor returns the token of a customer and a product, asked for once.
+func (n *night) visitor(ctx context.Context) (token, product string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.product != "" {
+		return n.token, n.product, nil
+	}
+	first := n.url(n.fleets[0].Name)
+	var session struct{ Token string }
+	login := map[string]string{"email": "customer@shop.test", "password": password}
+	if err := n.send(ctx, http.MethodPost, first+"/v1/sessions", login, &session); err != nil {
+		return "", "", err
+	}
+	var list struct{ Products []struct{ ID string } }
+	if err := n.send(ctx, http.MethodGet, first+"/v1/products?pageSize=1", nil, &list); err != nil {
+		return "", "", err
+	}
+	n.token, n.product = session.Token, list.Products[0].ID
+	return n.token, n.product, nil
+}
+
+// load sends customers to each fleet until ctx ends.
+func (n *night) load(rate float64, length time.Duration, seed uint64) func(context.Context) ([]torture.Figure, error) {
+	return func(ctx context.Context) ([]torture.Figure, error) {
+		type result struct {
+			figures []torture.Figure
+			err     error
+		}
+		results := make(chan result, len(n.fleets))
+		for i, f := range n.fleets {
+			go func() {
+				figures, err := n.customers(f.Name, rate/float64(len(n.fleets)), length, seed+uint64(i))
+				results <- result{figures, err}
+			}()
+		}
+		var all []torture.Figure
+		var errs []error
+		for range n.fleets {
+			r := <-results
+			all, errs = append(all, r.figures...), append(errs, r.err)
+		}
+		return all, errors.Join(errs...)
+	}
+}
+
+// customers runs "shop load" against one fleet for length.
+func (n *night) customers(fleet string, rate float64, length time.Duration, seed uint64) ([]torture.Figure, error) {
+	cmd := exec.Command(n.bin, "load", "--url", n.url(fleet), "--data", n.dir, "--rate", fmt.Sprint(rate),
+		"--duration", length.String(), "--seed", fmt.Sprint(seed), "--output", "json")
+	cmd.Env = append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := n.net.Hub.Do(cmd.Run)
+	var r struct {
+		Offered, Acknowledged, Cancelled, Retries, Failed int
+		Errors                                            map[string]int
+		P50Ms, P99Ms, MaxMs                               float64
+	}
+	if decoding := json.Unmarshal(out.Bytes(), &r); decoding != nil {
+		return nil, errors.Join(fmt.Errorf("shop load: %w: %s%s", decoding, out.Bytes(), errs.Bytes()), err)
+	}
+	figures := []torture.Figure{
+		{Name: fleet + ": customers", Value: fmt.Sprint(r.Offered)},
+		{Name: fleet + ": acknowledged, each fsynced in the journal", Value: fmt.Sprint(r.Acknowledged)},
+		{Name: fleet + ": cancelled", Value: fmt.Sprint(r.Cancelled)},
+		{Name: fleet + ": attempts under a key sent before", Value: fmt.Sprint(r.Retries)},
+		{Name: fleet + ": gave up", Value: fmt.Sprint(r.Failed)},
+		{Name: fleet + ": p50, p99, longest until acknowledged", Value: fmt.Sprintf("%.0f ms, %.0f ms, %.0f ms", r.P50Ms, r.P99Ms, r.MaxMs)},
+	}
+	for what, count := range r.Errors {
+		figures = append(figures, torture.Figure{Name: fleet + ": answered " + what, Value: fmt.Sprint(count)})
+	}
+	if r.Acknowledged == 0 {
+		return figures, fmt.Errorf("%s acknowledged nothing", fleet)
+	}
+	return figures, nil // that customers gave up is what a night is like
+}
+
+// quiet waits until all work has ended. Whether all is well is asked later.
+func (n *night) quiet(ctx context.Context) error {
+	for {
+		r, err := n.audit(ctx)
+		if err == nil && !r.Quiet {
+			err = fmt.Errorf("the shop waits for: %s", r.Waiting)
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// green is the audit.
+func (n *night) green(ctx context.Context) (string, error) {
+	r, err := n.audit(ctx)
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	for _, c := range r.Checks {
+		mark := "ok"
+		if poison := n.poison.Load(); poison > 0 && c.Detail == fmt.Sprintf("1 offend: notify has %d dead letters", poison) {
+			c.Detail += ": all the poison, and nothing else"
+		} else if !c.OK {
+			mark, err = "**FAIL**", errors.New("the audit is red")
+		}
+		fmt.Fprintf(&text, "- %s: %s: %s\n", mark, c.Name, c.Detail)
+	}
+	return text.String(), err
+}
+
+// patience bounds heals, recoveries and the audit.
+const patience = 90 * time.Second
+
+// audit runs "shop audit", which reads files and needs no machine.
+func (n *night) audit(ctx context.Context) (r report, err error) {
+	cmd := exec.CommandContext(ctx, n.bin, "audit", "--data", n.dir, "--output", "json")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run() // what it has to say is in what it prints
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		return r, fmt.Errorf("shop audit: %w: %s%s", err, out.Bytes(), errs.Bytes())
+	}
+	return r, nil
+}
+
+// second starts another fleet on the data of the first, which must refuse it.
+func (n *night) second(args ...string) torture.Fault {
+	return torture.Fault{Name: "start a second fleet on the same data", Targets: []string{fleetName(0)},
+		Inject: func(ctx context.Context, s *torture.Scene) (torture.Heal, error) {
+			cmd := exec.CommandContext(ctx, n.bin, append([]string{
+				"--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--witness.start=false"}, args...)...)
+			out, err := cmd.CombinedOutput()
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err == nil || !bytes.Contains(out, []byte("running already")) && !bytes.Contains(out, []byte("in use")) {
+				return nil, fmt.Errorf("a second fleet was not refused: %w: %s", err, out)
+			}
+			s.Note("refused: %s", bytes.TrimSpace(out))
+			return nil, nil
+		}}
+}
+
+// idlers watch orders and read nothing of what they are sent.
+func (n *night) idlers() torture.Fault {
+	return torture.Fault{Name: "watch products and never read", Targets: []string{"idlers"}, Max: 10 * time.Second,
+		Inject: func(ctx context.Context, s *torture.Scene) (torture.Heal, error) {
+			fleet := n.fleets[s.Dice.IntN(len(n.fleets))].Name
+			var open []net.Conn
+			for range 50 {
+				conn, err := n.net.Hub.Dial(ctx, "tcp", strings.TrimPrefix(n.url(fleet), "http://"))
+				if err != nil { // the fleet suffers something else
+					break
+				}
+				open = append(open, conn)
+				for range 20 {
+					if _, err := fmt.Fprintf(conn, "GET /v1/products?pageSize=200 HTTP/1.1\r\nHost: %s\r\n\r\n", strings.TrimPrefix(n.url(fleet), "http://")); err != nil {
+						break
+					}
+				}
+			}
+			s.Note("%d connections to %s", len(open), fleet)
+			return func(context.Context) error {
+				for _, conn := range open {
+					_ = conn.Close() // the fleet may have ended it
+				}
+				return nil
+			}, nil
+		}}
+}
+
+// nightLength is how long a night is: ARGOSY_TORTURE, or short.
+func nightLength(t *testing.T, short time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("ARGOSY_TORTURE")
+	if text == "" {
+		return short
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Second {
+		t.Fatalf("ARGOSY_TORTURE=%s is not a duration of at least a second", text)
+	}
+	return d
+}
+
+// nightSeed is ARGOSY_TORTURE_SEED, or another in each run.
+func nightSeed(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("ARGOSY_TORTURE_SEED")
+	if text == "" {
+		return rand.Uint64()
+	}
+	var s uint64
+	if _, err := fmt.Sscan(text, &s); err != nil {
+		t.Fatalf("ARGOSY_TORTURE_SEED=%s is not a number", text)
+	}
+	return s
+}
+
+// reportFile is ARGOSY_TORTURE_REPORT/<test>.md, or a file that goes with the test.
+func reportFile(t *testing.T) string {
+	dir := os.Getenv("ARGOSY_TORTURE_REPORT")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	return filepath.Join(dir, t.Name()+".md")
+}
