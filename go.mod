@@ -28,6 +28,7 @@ require (
 require golang.org/x/term v0.47.0
 
 require (
+	github.com/creack/pty v1.1.24
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/spf13/cobra v1.10.2

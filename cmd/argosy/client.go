@@ -107,10 +107,12 @@ func read(resp *http.Response, at *url.URL, answer any) error {
 		}
 		return fault.FromProblem(p)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fault.FromProblem(fault.Problem{
-			Status: resp.StatusCode, Detail: fmt.Sprintf("%s answered %s: is it the admin listener of an Argosy program?", at, resp.Status),
-		})
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable: // of a proxy
+		return fault.FromProblem(fault.Problem{Status: resp.StatusCode, Detail: fmt.Sprintf("%s answered %s", at, resp.Status)})
+	default:
+		return fmt.Errorf("%s answered %s: is it the admin listener of an Argosy program?", at, resp.Status)
 	}
 	if kind != "application/json" {
 		return fmt.Errorf("%s answered %q and no JSON: is it the admin listener of an Argosy program?", at, kind)

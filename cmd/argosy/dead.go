@@ -35,7 +35,7 @@ type deadLetter struct {
 // deadFilter selects dead letters.
 type deadFilter struct {
 	consumer, kind, key string
-	limit               int
+	limit               uint
 }
 
 // addDeadFilter adds the flags of a filter.
@@ -49,8 +49,8 @@ func addDeadFilter(c *cobra.Command) *deadFilter {
 }
 
 // addLimit adds --limit.
-func addLimit(c *cobra.Command, limit *int) {
-	c.Flags().IntVar(limit, "limit", 100, "at most `N`; 0 is no limit")
+func addLimit(c *cobra.Command, limit *uint) {
+	c.Flags().UintVar(limit, "limit", 100, "at most `N`; 0 is no limit")
 }
 
 // set reports whether the filter selects anything.
@@ -62,17 +62,14 @@ const pageSize = 1000
 // pages asks for page after page until limit (0: none) or the end. ask reads a
 // page and returns how many it had, and the cursor of the next. It reports
 // whether there is more.
-func pages(limit int, ask func(query url.Values) (n int, next string, err error)) (more bool, err error) {
-	if limit < 0 {
-		return false, usagef("the limit is %d, and must not be negative", limit)
-	}
+func pages(limit uint, ask func(query url.Values) (n int, next string, err error)) (more bool, err error) {
 	after := ""
-	for got := 0; ; {
-		size := pageSize
+	for got := uint(0); ; {
+		size := uint(pageSize)
 		if limit > 0 {
 			size = min(size, limit-got)
 		}
-		query := url.Values{"limit": {strconv.Itoa(size)}}
+		query := url.Values{"limit": {strconv.FormatUint(uint64(size), 10)}}
 		if after != "" {
 			query.Set("after", after)
 		}
@@ -80,7 +77,7 @@ func pages(limit int, ask func(query url.Values) (n int, next string, err error)
 		if err != nil || next == "" || next == after {
 			return false, err
 		}
-		if got, after = got+n, next; limit > 0 && got >= limit {
+		if got, after = got+uint(n), next; limit > 0 && got >= limit {
 			return true, nil
 		}
 	}
@@ -96,7 +93,7 @@ func (a *app) deadLetters(ctx context.Context, f *deadFilter) (all []deadLetter,
 	for _, p := range places {
 		rest := f.limit
 		if f.limit > 0 {
-			if rest = f.limit - len(all); rest == 0 {
+			if rest = f.limit - uint(len(all)); rest == 0 {
 				return all, true, nil
 			}
 		}

@@ -108,7 +108,7 @@ func message(err error) string {
 	if !ok {
 		return err.Error()
 	}
-	text := f.Message
+	text := escape(f.Message) // a line's end in it would look like ours
 	if text == "" {
 		text = f.Code.String()
 	}
@@ -120,7 +120,7 @@ func message(err error) string {
 	}
 	for _, v := range f.Violations {
 		if !strings.Contains(f.Message, v.Description) {
-			text += fmt.Sprintf("\n  %s: %s", v.Field, v.Description)
+			text += fmt.Sprintf("\n  %s: %s", escape(v.Field), escape(v.Description))
 		}
 	}
 	if before, _, wrapped := strings.Cut(err.Error(), f.Error()); wrapped && before != "" {

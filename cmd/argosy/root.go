@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 
@@ -40,6 +41,9 @@ Exit codes:
 	root.SetIn(a.in)
 	root.SetUsageTemplate(usageTemplate)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+			return usagef("--%s %q is no %s", bad.GetFlag().Name, bad.GetValue(), kindOf(bad.GetFlag()))
+		}
 		return usagef("%v%s", err, nearFlag(cmd, err))
 	})
 	addSettings(root.PersistentFlags())
@@ -95,6 +99,17 @@ func meant(given string, names []string) string {
 		return ""
 	}
 	return " (did you mean " + best + "?)"
+}
+
+// kindOf names the values that a flag takes.
+func kindOf(f *pflag.Flag) string {
+	switch f.Value.Type() {
+	case "duration":
+		return "duration as in 1h30m"
+	case "bool":
+		return "true or false"
+	}
+	return "whole number, 0 or more"
 }
 
 // nearFlag does it for a flag that does not exist.

@@ -47,7 +47,7 @@ type sagaEvent struct {
 type runFilter struct {
 	saga, state, key string
 	olderThan        time.Duration
-	limit            int
+	limit            uint
 }
 
 // addRunFilter adds the flags of a filter.
@@ -100,7 +100,7 @@ func (a *app) sagaRuns(ctx context.Context, f *runFilter) (all []sagaRun, more b
 	for _, p := range places {
 		rest := f.limit
 		if f.limit > 0 {
-			if rest = f.limit - len(all); rest == 0 {
+			if rest = f.limit - uint(len(all)); rest == 0 {
 				return all, true, nil
 			}
 		}

@@ -1,17 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/argosy-go/argosy"
@@ -90,6 +94,34 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// tty is the command "tty WIDTH FILE argosy ...": it runs on a terminal of that
+// width where FILE is typed, and what it shows is the standard output.
+func tty(ts *testscript.TestScript, neg bool, args []string) {
+	width, err := strconv.ParseUint(args[0], 10, 16)
+	ts.Check(err)
+	path, err := exec.LookPath(args[2])
+	ts.Check(err)
+	cmd := exec.Command(path, args[3:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"ARGOSY_ADMIN_URL", "ARGOSY_ACTOR", "HOME", "NO_COLOR", "TERM", "PATH"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	screen, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: uint16(width)})
+	ts.Check(err)
+	defer screen.Close()
+	_, err = screen.WriteString(ts.ReadFile(args[1]))
+	ts.Check(err)
+	var shown bytes.Buffer
+	if _, err := io.Copy(&shown, screen); err != nil && !errors.Is(err, syscall.EIO) { // EIO: the other side has closed
+		ts.Fatalf("read the terminal: %v", err)
+	}
+	err = cmd.Wait()
+	fmt.Fprint(ts.Stdout(), strings.ReplaceAll(shown.String(), "\r\n", "\n"))
+	if (err != nil) != neg {
+		ts.Fatalf("it ended with %v\n%s", err, shown.Bytes())
+	}
+}
+
 // closedPort returns an address where nothing listens.
 func closedPort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -102,7 +134,7 @@ func closedPort() (string, error) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true, UpdateScripts: os.Getenv("ARGOSY_UPDATE") != "",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"asked": asked, "code": code, "fleet": fleet},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"asked": asked, "code": code, "fleet": fleet, "tty": tty},
 		Setup: func(env *testscript.Env) error {
 			closed, err := closedPort()
 			env.Values["order"], env.Values["stock"] = newStub("order", 2, "checkout"), newStub("stock", 150, "refill")
