@@ -2,6 +2,9 @@ package event_test
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,11 +36,15 @@ type fake struct {
 	calls int
 }
 
-// position is that of a durable consumer.
+// position is that of a durable consumer in some partitions.
 type position struct {
-	next  int // index into the log
-	acked map[string]int
-	ended bool // its receiver was closed
+	consumer   string
+	partitions []int
+	begin      int // index into the log
+	next       int // index into the log
+	acked      map[string]int
+	passed     map[string]bool // not for it
+	ended      bool            // its receiver was closed
 }
 
 func newFake(changed *signal) *fake {
@@ -107,15 +114,15 @@ func (b *fake) Subscribe(_ context.Context, s broker.Subscription) (broker.Recei
 	if b.away {
 		return nil, broker.ErrUnavailable
 	}
-	p := b.positions[s.Consumer]
+	p := b.positions[fmt.Sprint(s.Consumer, s.Partitions)]
 	if p == nil {
-		p = &position{acked: map[string]int{}}
+		p = &position{consumer: s.Consumer, partitions: s.Partitions, acked: map[string]int{}, passed: map[string]bool{}}
 		if s.Start == broker.FromNow {
-			p.next = len(b.log)
+			p.begin, p.next = len(b.log), len(b.log)
 		}
-		b.positions[s.Consumer] = p
+		b.positions[fmt.Sprint(s.Consumer, s.Partitions)] = p
 	} else { // what was not acknowledged comes again, first
-		for p.next > 0 && !b.ackedBefore(p) {
+		for p.next > p.begin && !b.ackedBefore(p) {
 			p.next--
 		}
 	}
@@ -123,8 +130,8 @@ func (b *fake) Subscribe(_ context.Context, s broker.Subscription) (broker.Recei
 }
 
 func (b *fake) ackedBefore(p *position) bool {
-	for _, m := range b.log[:p.next] {
-		if p.acked[m.ID] == 0 {
+	for _, m := range b.log[p.begin:p.next] {
+		if p.acked[m.ID] == 0 && !p.passed[m.ID] {
 			return false
 		}
 	}
@@ -148,14 +155,46 @@ func (b *fake) published(topic string) []string {
 	return keys
 }
 
+// inOrder reports whether the messages of a topic have these keys, in this order
+// within each partition.
+func (b *fake) inOrder(topic string, keys []string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	partitions := map[string]int{}
+	got, want := map[int][]string{}, map[int][]string{}
+	for _, m := range b.log {
+		if m.Topic == topic {
+			key := m.Header["ce-subject"]
+			partitions[key] = m.Partition
+			got[m.Partition] = append(got[m.Partition], key)
+		}
+	}
+	for _, key := range keys {
+		want[partitions[key]] = append(want[partitions[key]], key)
+	}
+	return maps.EqualFunc(got, want, slices.Equal)
+}
+
 // acks returns how often the consumer acknowledged the message.
 func (b *fake) acks(consumer, id string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p := b.positions[consumer]; p != nil {
-		return p.acked[id]
+	n := 0
+	for _, p := range b.of(consumer) {
+		n += p.acked[id]
 	}
-	return 0
+	return n
+}
+
+// of returns the positions of a consumer.
+func (b *fake) of(consumer string) []*position {
+	var all []*position
+	for _, p := range b.positions {
+		if p.consumer == consumer {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // unacked returns the ids that the consumer has not acknowledged.
@@ -164,26 +203,29 @@ func (b *fake) unacked(consumer string) []string {
 	defer b.mu.Unlock()
 	var ids []string
 	for _, m := range b.log {
-		if p := b.positions[consumer]; p == nil || p.acked[m.ID] == 0 {
+		if !slices.ContainsFunc(b.of(consumer), func(p *position) bool { return p.acked[m.ID] > 0 }) {
 			ids = append(ids, m.ID)
 		}
 	}
 	return ids
 }
 
-// subscribed reports whether the consumer has a position.
+// subscribed reports whether the consumer has a position in every partition.
 func (b *fake) subscribed(consumer string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.positions[consumer] != nil
+	n := 0
+	for _, p := range b.of(consumer) {
+		n += len(p.partitions)
+	}
+	return n == 4
 }
 
-// closed reports whether the receiver of the consumer was closed.
+// closed reports whether a receiver of the consumer was closed.
 func (b *fake) closed(consumer string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p := b.positions[consumer]
-	return p != nil && p.ended
+	return slices.ContainsFunc(b.of(consumer), func(p *position) bool { return p.ended })
 }
 
 type fakeReceiver struct {
@@ -222,8 +264,8 @@ func (r *fakeReceiver) take(most int) ([]broker.Delivery, error) {
 	for r.position.next < len(b.log) {
 		m := b.log[r.position.next]
 		r.position.next++
-		if m.Topic != r.topic {
-			r.position.acked[m.ID]++
+		if m.Topic != r.topic || !slices.Contains(r.position.partitions, m.Partition) {
+			r.position.passed[m.ID] = true
 			continue
 		}
 		for n := range b.copies {

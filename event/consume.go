@@ -64,6 +64,7 @@ type consumer struct {
 	backoff     backoff
 	concurrency int
 	timeout     time.Duration
+	slots       chan struct{} // a token for each event that is being handled
 	// handle decodes a body, which may fail with errUndecodable, and hands it
 	// to the function of the service.
 	handle func(ctx context.Context, tx *store.Tx, body []byte) error
@@ -133,9 +134,11 @@ func (r *runtime) consume(c *consumer) {
 			return
 		}
 	}
-	f := &fetcher{runtime: r, consumer: c}
-	r.consumers = append(r.consumers, f)
+	c.slots = make(chan struct{}, c.concurrency)
+	r.consumers = append(r.consumers, c)
 	r.addTopic(c.topic)
 	r.setup.Declare(service.Edge{Kind: service.Consumes, Name: c.topic, Message: c.kind})
-	r.setup.Worker(service.Worker{Stage: service.Intake, Name: "consume " + c.durable, Run: f.run})
+	r.setup.Worker(service.Worker{Stage: service.Intake, Name: "consume " + c.durable, Run: func(ctx context.Context) error {
+		return r.follow(ctx, c)
+	}})
 }

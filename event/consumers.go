@@ -17,8 +17,8 @@ func Consumers(s *service.Setup) []Consumer {
 		return nil
 	}
 	list := make([]Consumer, len(r.consumers))
-	for i, f := range r.consumers {
-		list[i] = Consumer{Name: f.durable, Topic: f.topic}
+	for i, c := range r.consumers {
+		list[i] = Consumer{Name: c.durable, Topic: c.topic}
 	}
 	return list
 }

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/argosy-go/argosy/broker"
-	"github.com/argosy-go/argosy/store"
 )
 
 const (
@@ -17,126 +18,103 @@ const (
 	fetchMost  = 5 * time.Second
 )
 
-// fetcher takes the events of one consumer from the broker. It works under a
-// lease, and waits while the broker is away or another process holds the lease.
+// follow takes the events of a consumer from the broker and handles them, in
+// those partitions that are this replica's, until ctx ends.
+func (r *runtime) follow(ctx context.Context, c *consumer) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, s := range r.spans() {
+		f := &fetcher{runtime: r, consumer: c, span: s}
+		g.Go(func() error { return r.roster.work(ctx, f.group(), s, f.run) })
+	}
+	return g.Wait()
+}
+
+// fetcher takes the events of one consumer in some partitions from the broker.
 type fetcher struct {
 	*runtime
 	*consumer
-
-	mu       sync.Mutex // held while opening
-	hold     *hold
-	receiver broker.Receiver
+	span span
 }
 
-// open claims the lease and subscribes; it reports false when another process
-// holds the lease.
-func (f *fetcher) open(ctx context.Context) (bool, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.receiver != nil {
-		return true, nil
-	}
+// group is the name of the work of a consumer.
+func (c *consumer) group() string { return "event/" + c.durable }
+
+// subscribe opens the subscription.
+func (f *fetcher) subscribe(ctx context.Context) (broker.Receiver, error) {
 	if err := f.declare(ctx); err != nil {
-		return false, err
+		return nil, err
 	}
-	if f.hold == nil {
-		h, free, err := f.claim(ctx, "event/"+f.durable)
-		if err != nil || !free {
-			return false, err
-		}
-		f.hold = h
-	}
-	all := make([]int, partitions)
-	for i := range all {
-		all[i] = i
-	}
-	receiver, err := f.setup.Broker().Subscribe(ctx, broker.Subscription{
-		Consumer:    f.durable,
-		Topic:       f.topic,
-		Partitions:  all,
-		Start:       f.from,
-		MaxInFlight: 2 * fetchAhead,
-	})
+	receiver, err := f.setup.Broker().Subscribe(ctx, f.subscription())
 	if err != nil {
-		return false, fmt.Errorf("subscribe to %s: %w", f.topic, err)
+		return nil, fmt.Errorf("subscribe to %s: %w", f.topic, err)
 	}
-	f.receiver = receiver
-	return true, nil
+	return receiver, nil
 }
 
-// run fetches and handles until ctx ends.
-func (f *fetcher) run(ctx context.Context) error {
+func (f *fetcher) subscription() broker.Subscription {
+	s := broker.Subscription{Consumer: f.durable, Topic: f.topic, Start: f.from, MaxInFlight: 2 * fetchAhead}
+	for p := f.span.first; p <= f.span.last; p++ {
+		s.Partitions = append(s.Partitions, p)
+	}
+	return s
+}
+
+// run fetches and handles under the lease until ctx ends or the lease is lost.
+func (f *fetcher) run(ctx context.Context, h *hold) error {
 	failures := 0
 	for ctx.Err() == nil {
-		open, err := f.open(ctx)
-		if err == nil && !open {
-			pause(ctx, f.settings.LeaseTTL/3)
+		begun := f.setup.Now()
+		err := f.serve(ctx, h)
+		switch {
+		case lost(err):
+			return err
+		case ctx.Err() != nil, errors.Is(err, errRewind):
 			continue
-		}
-		if err == nil {
-			begun := f.setup.Now()
-			err = f.serve(ctx)
-			f.close(err)
-			if f.setup.Now().Sub(begun) > fetchMost {
-				failures = 0
-			}
-		}
-		if ctx.Err() != nil {
-			break
+		case f.setup.Now().Sub(begun) > fetchMost:
+			failures = 0
 		}
 		if failures++; failures == 1 {
 			f.setup.Log().Warn("events cannot be fetched and wait", "consumer", f.durable, "error", err)
 		}
 		pause(ctx, backoff{fetchLeast, fetchMost}.after(failures))
 	}
-	f.close(nil)
-	if f.hold == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchMost)
-	defer cancel()
-	h := f.hold
-	f.hold = nil
-	return h.release(ctx)
-}
-
-// close ends the subscription, and forgets a lease that was lost.
-func (f *fetcher) close(cause error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.receiver != nil {
-		if err := f.receiver.Close(); err != nil {
-			f.setup.Log().Warn("a subscription did not close", "consumer", f.durable, "error", err)
-		}
-		f.receiver = nil
-	}
-	if errors.Is(cause, store.ErrLeaseLost) {
-		f.hold = nil
-	}
+	return nil
 }
 
 // serve handles deliveries until ctx ends, the lease is lost or the broker
 // fails; what was taken from the broker and not begun is delivered again.
-func (f *fetcher) serve(ctx context.Context) error {
+func (f *fetcher) serve(ctx context.Context, h *hold) (err error) {
+	if err := f.rewind(ctx, h); err != nil {
+		return err
+	}
+	receiver, err := f.subscribe(ctx)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &session{
-		fetcher: f,
-		ctx:     ctx,
-		cancel:  cancel,
-		lanes:   newLanes(f.concurrency),
-		free:    make(chan struct{}, fetchAhead),
-		held:    map[string]*time.Timer{},
+		fetcher:  f,
+		hold:     h,
+		receiver: receiver,
+		ctx:      ctx,
+		cancel:   cancel,
+		lanes:    newLanes(f.slots),
+		free:     make(chan struct{}, fetchAhead),
+		held:     map[string]*wait{},
 	}
 	var work sync.WaitGroup
-	defer work.Wait()
-	defer s.stop()
-	defer cancel(nil)
+	defer func() {
+		cancel(nil)
+		work.Wait()
+		s.stop()
+		if cerr := receiver.Close(); err == nil {
+			err = cerr
+		}
+	}()
 	if err := s.recover(); err != nil {
 		return err
 	}
-	if !f.alone() {
-		work.Go(s.keep)
-	}
+	work.Go(s.listen)
 	for {
 		if err := s.fetch(); err != nil {
 			if cause := context.Cause(ctx); cause != nil {
@@ -150,23 +128,21 @@ func (f *fetcher) serve(ctx context.Context) error {
 // session is the work of a fetcher while it holds the lease and is connected.
 type session struct {
 	*fetcher
-	ctx    context.Context
-	cancel context.CancelCauseFunc // ends the session with a cause
-	lanes  *lanes
-	free   chan struct{} // a token for each delivery that is not dealt with
+	hold     *hold
+	receiver broker.Receiver
+	ctx      context.Context
+	cancel   context.CancelCauseFunc // ends the session with a cause
+	lanes    *lanes
+	free     chan struct{} // a token for each delivery that is not dealt with
 
 	mu   sync.Mutex
-	held map[string]*time.Timer // keys with pending events, and when they go on
+	held map[string]*wait // the keys with pending events
 }
 
-// keep renews the lease until the session ends.
-func (s *session) keep() {
-	for pause(s.ctx, s.settings.LeaseTTL/6) {
-		if err := s.hold.keep(s.ctx); err != nil {
-			s.cancel(err)
-			return
-		}
-	}
+// wait is when a key with pending events goes on.
+type wait struct {
+	timer *time.Timer
+	due   time.Time
 }
 
 // fetch takes a batch from the broker and queues it.
@@ -217,12 +193,27 @@ func (s *session) dispatch(d broker.Delivery) {
 func (s *session) wait(key string, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.held[key]; t != nil {
-		t.Stop()
+	s.schedule(key, d)
+}
+
+// sooner is wait, unless the key goes on as soon anyway.
+func (s *session) sooner(key string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.held[key]; w != nil && !w.due.After(time.Now().Add(d)) {
+		return
 	}
-	s.held[key] = time.AfterFunc(d, func() {
+	s.schedule(key, d)
+}
+
+// schedule is wait for who has the lock.
+func (s *session) schedule(key string, d time.Duration) {
+	if w := s.held[key]; w != nil {
+		w.timer.Stop()
+	}
+	s.held[key] = &wait{due: time.Now().Add(d), timer: time.AfterFunc(d, func() {
 		s.lanes.add(key, func() { s.retry(key) })
-	})
+	})}
 }
 
 // waits reports whether events of the key are pending.
@@ -244,7 +235,7 @@ func (s *session) stop() {
 	s.lanes.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range s.held {
-		t.Stop()
+	for _, w := range s.held {
+		w.timer.Stop()
 	}
 }

@@ -36,7 +36,7 @@ func (s *session) deliver(in incoming) {
 			s.acknowledge(in)
 			return
 		}
-		if errors.Is(err, store.ErrLeaseLost) {
+		if lost(err) {
 			s.cancel(err)
 			return
 		}
@@ -70,7 +70,7 @@ func (s *session) settle(in incoming) error {
 	case err == nil:
 		s.handled(in, fresh)
 		return nil
-	case errors.Is(err, store.ErrLeaseLost), errors.Is(err, store.ErrUnknown):
+	case lost(err), errors.Is(err, store.ErrUnknown):
 		return err // nobody may say that this was an attempt
 	case errors.Is(err, errUndecodable):
 		return s.bury(in, err)

@@ -28,8 +28,12 @@ func (r *runtime) janitor(ctx context.Context) error {
 	}
 }
 
-// trim deletes what the inbox need not remember, in small transactions.
+// trim deletes what the inbox need not remember, in small transactions, and
+// replicas that are long gone.
 func (r *runtime) trim(ctx context.Context) error {
+	if err := r.trimReplicas(ctx); err != nil {
+		return err
+	}
 	for ctx.Err() == nil {
 		old, err := r.anyOld(ctx)
 		if err != nil || !old {
@@ -61,4 +65,19 @@ func (r *runtime) anyOld(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("look for what the inbox need not remember: %w", err)
 	}
 	return n > 0, nil
+}
+
+// trimReplicas forgets replicas that did not take their leave.
+func (r *runtime) trimReplicas(ctx context.Context) error {
+	if r.alone() {
+		return nil
+	}
+	err := r.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM argosy_event_replicas WHERE expires < $1", store.At(r.setup.Now().Add(-janitorGap)))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("forget replicas that are gone: %w", err)
+	}
+	return nil
 }

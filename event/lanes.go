@@ -13,8 +13,9 @@ type lanes struct {
 	work    sync.WaitGroup
 }
 
-func newLanes(limit int) *lanes {
-	return &lanes{slots: make(chan struct{}, limit), queues: map[string][]func(){}}
+// newLanes returns lanes whose jobs each hold one of the slots, which others may share.
+func newLanes(slots chan struct{}) *lanes {
+	return &lanes{slots: slots, queues: map[string][]func(){}}
 }
 
 // add queues a job. After stop it does nothing.

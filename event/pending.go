@@ -16,36 +16,30 @@ import (
 
 // recover takes up the keys that had pending events when their process ended.
 func (s *session) recover() error {
-	type head struct {
-		key string
-		due time.Time
-	}
-	var heads []head
-	err := s.db.Read(s.ctx, func(ctx context.Context, q store.Querier) error {
+	return s.heads("1 = 1", s.wait)
+}
+
+// heads calls f for each key that has pending events which match, with the
+// time until its first one is due.
+func (s *session) heads(match string, f func(key string, d time.Duration)) error {
+	return s.db.Read(s.ctx, func(ctx context.Context, q store.Querier) error {
 		rows, err := q.QueryContext(ctx, `SELECT event_key, due FROM argosy_inbox_pending WHERE seq IN
-			(SELECT MIN(seq) FROM argosy_inbox_pending WHERE consumer = $1 GROUP BY event_key)`, s.durable)
+			(SELECT MIN(seq) FROM argosy_inbox_pending
+			WHERE consumer = $1 AND part BETWEEN $2 AND $3 AND `+match+` GROUP BY event_key)`, s.durable, s.span.first, s.span.last)
 		if err != nil {
-			return err
+			return fmt.Errorf("read the pending events: %w", err)
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var h head
+			var key string
 			var due store.Time
-			if err := rows.Scan(&h.key, &due); err != nil {
-				return err
+			if err := rows.Scan(&key, &due); err != nil {
+				return fmt.Errorf("read the pending events: %w", err)
 			}
-			h.due = due.Time
-			heads = append(heads, h)
+			f(key, max(0, due.Sub(s.setup.Now())))
 		}
 		return rows.Err()
 	})
-	if err != nil {
-		return fmt.Errorf("read the pending events: %w", err)
-	}
-	for _, h := range heads {
-		s.wait(h.key, max(0, h.due.Sub(s.setup.Now())))
-	}
-	return nil
 }
 
 const insertPending = `INSERT INTO argosy_inbox_pending
@@ -121,7 +115,7 @@ func (s *session) retry(key string) {
 			again, err = s.settlePending(in)
 		}
 		switch {
-		case errors.Is(err, store.ErrLeaseLost):
+		case lost(err):
 			s.cancel(err)
 			return
 		case err != nil:
@@ -151,7 +145,7 @@ func (s *session) settlePending(in incoming) (goOn bool, err error) {
 	case err == nil:
 		s.handled(in, fresh)
 		return true, nil
-	case errors.Is(err, store.ErrLeaseLost), errors.Is(err, store.ErrUnknown):
+	case lost(err), errors.Is(err, store.ErrUnknown):
 		return false, err
 	case errors.Is(err, errUndecodable), in.attempts+1 >= s.attempts:
 		return true, s.bury(in, err)
@@ -164,7 +158,8 @@ func (s *session) head(key string) (in incoming, found bool, err error) {
 	var header string
 	err = s.db.Read(s.ctx, func(ctx context.Context, q store.Querier) error {
 		return q.QueryRowContext(ctx, `SELECT seq, id, topic, part, attempts, header, body FROM argosy_inbox_pending
-			WHERE consumer = $1 AND event_key = $2 ORDER BY seq LIMIT 1`, s.durable, key).
+			WHERE consumer = $1 AND event_key = $2 AND part BETWEEN $3 AND $4 ORDER BY seq LIMIT 1`,
+			s.durable, key, s.span.first, s.span.last).
 			Scan(&in.seq, &in.message.ID, &in.message.Topic, &in.message.Partition, &in.attempts, &header, &in.message.Body)
 	})
 	if errors.Is(err, sql.ErrNoRows) {

@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/argosy-go/argosy/broker"
 	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/internal/mutant"
 	"github.com/argosy-go/argosy/service"
 	"github.com/argosy-go/argosy/store"
 	"github.com/argosy-go/argosy/telemetry"
@@ -129,23 +131,66 @@ func (r *runtime) fits(o outgoing) error {
 	return nil
 }
 
-const insertOutbox = `INSERT INTO argosy_outbox (id, topic, part, event_key, event_type, at, expires, trace, body)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
-
 // insert writes the events of a transaction, as its last statements.
 func (r *runtime) insert(ctx context.Context, tx *store.Tx, events []outgoing) error {
-	for _, o := range events {
-		_, err := tx.ExecContext(ctx, insertOutbox, o.id, o.topic, o.partition, o.key, o.kind,
-			store.At(o.at), store.At(o.expires), o.trace, o.body)
-		if err != nil {
-			return fmt.Errorf("publish %s: %w", o.kind, err)
+	keys := make([]string, len(events))
+	for i, o := range events {
+		keys[i] = o.topic + " " + o.key // what the broker and consumers keep in order
+	}
+	if !mutant.NoKeyLock {
+		if err := store.LockKeys(ctx, tx, "argosy_outbox", keys...); err != nil {
+			return err
 		}
+	}
+	for rest := events; len(rest) > 0; {
+		n := rowsAtOnce(len(rest))
+		if err := insertOutbox(ctx, tx, rest[:n]); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+		rest = rest[n:]
+	}
+	var touched [partitions]bool
+	for _, o := range events {
+		touched[o.partition] = true
 	}
 	tx.AfterCommit(func() {
 		r.depth.Add(int64(len(events)))
-		r.stir()
+		for p, yes := range touched {
+			if yes {
+				r.db.Notify(outboxTopic(p))
+			}
+		}
 	})
 	return nil
+}
+
+// rowsAtOnce returns how many of n rows one statement writes: a few fixed
+// numbers, so that engines which keep prepared statements keep few.
+func rowsAtOnce(n int) int {
+	switch {
+	case n >= 64:
+		return 64
+	case n >= 8:
+		return 8
+	}
+	return 1
+}
+
+// insertOutbox writes events in one statement.
+func insertOutbox(ctx context.Context, tx *store.Tx, events []outgoing) error {
+	const columns = 9
+	var b strings.Builder
+	b.WriteString("INSERT INTO argosy_outbox (id, topic, part, event_key, event_type, at, expires, trace, body) VALUES ")
+	args := make([]any, 0, columns*len(events))
+	for i, o := range events {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("(" + placeholders(len(args)+1, columns) + ")")
+		args = append(args, o.id, o.topic, o.partition, o.key, o.kind, store.At(o.at), store.At(o.expires), o.trace, o.body)
+	}
+	_, err := tx.ExecContext(ctx, b.String(), args...)
+	return err
 }
 
 // message returns o as it travels.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -28,25 +29,39 @@ const (
 	relayMost     = 5000 * time.Millisecond // longest delay after failures
 )
 
+// relayGroup is the name of the work of the relays.
+const relayGroup = "event/relay"
+
 // relay hands committed events to the broker, in order, until ctx ends; then
-// it hands over what is left, for a while. One relay a service works at a time.
+// it hands over what is left, for a while. One relay a partition works at a
+// time. The roster lasts as long: it is left when nothing is left to do.
 func (r *runtime) relay(ctx context.Context) error {
-	for ctx.Err() == nil {
-		h, free, err := r.claim(ctx, "event/relay")
-		if err != nil {
-			return err
-		}
-		if !free {
-			pause(ctx, r.settings.LeaseTTL/3)
-			continue
-		}
-		w := &relayWorker{runtime: r, hold: h, lanes: map[lane]*jam{}}
-		if err := w.run(ctx); err != nil && !errors.Is(err, store.ErrLeaseLost) {
-			return err
-		}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.roster.run(ctx) })
+	for _, s := range r.spans() {
+		g.Go(func() error {
+			return r.roster.work(ctx, relayGroup, s, func(ctx context.Context, h *hold) error {
+				return r.relaySpan(ctx, s, h)
+			})
+		})
 	}
-	return nil
+	err := g.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchMost)
+	defer cancel()
+	return errors.Join(err, r.roster.leave(ctx))
 }
+
+// relaySpan is the relay of some partitions, under a lease.
+func (r *runtime) relaySpan(ctx context.Context, s span, h *hold) error {
+	w := &relayWorker{runtime: r, span: s, hold: h, lanes: map[lane]*jam{}, wake: make(chan struct{}, 1)}
+	for p := s.first; p <= s.last; p++ {
+		defer r.db.Listen(outboxTopic(p), func() { stir(w.wake) })()
+	}
+	return w.run(ctx)
+}
+
+// outboxTopic is notified when there is something to publish in a partition.
+func outboxTopic(partition int) string { return fmt.Sprintf("argosy/outbox/%d", partition) }
 
 // lane is what the broker keeps in order.
 type lane struct {
@@ -63,29 +78,24 @@ type jam struct {
 // relayWorker is the relay while it holds the lease.
 type relayWorker struct {
 	*runtime
+	span     span
 	hold     *hold
 	lanes    map[lane]*jam
-	failures int // of the whole broker, in a row
-	surveyed time.Time
+	wake     chan struct{} // holds a token while there may be unsent events
+	failures int           // of the whole broker, in a row
 }
 
 // run works until ctx ends or the lease is lost.
 func (w *relayWorker) run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := w.hold.keep(ctx); err != nil {
-			return err
-		}
 		err := w.pass(ctx)
 		switch {
-		case errors.Is(err, store.ErrLeaseLost):
+		case lost(err):
 			return err
 		case err != nil && ctx.Err() == nil:
 			w.failures++
 			if w.failures == 1 {
 				w.setup.Log().Warn("events cannot be published and wait", "error", err)
-			}
-			if err := w.measure(ctx); err != nil {
-				return err
 			}
 			pause(ctx, backoff{relayLeast, relayMost}.after(w.failures))
 		default:
@@ -99,29 +109,26 @@ func (w *relayWorker) run(ctx context.Context) error {
 	return w.flush(context.WithoutCancel(ctx))
 }
 
-// rest waits until there may be something to do.
+// rest waits until there may be something to do. Without being woken it looks
+// again after about relayPoll, each replica at another time.
 func (w *relayWorker) rest(ctx context.Context) {
-	d := relayPoll
+	d := relayPoll/2 + rand.N(relayPoll)
 	for _, j := range w.lanes {
 		d = min(d, max(0, j.until.Sub(w.setup.Now())))
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	case <-w.wake:
-	}
+	nap(ctx, w.wake, d)
 }
 
-// flush hands over what is left when the service drains, and gives the lease back.
+// flush hands over what is left when the service drains.
 func (w *relayWorker) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, relayFlush)
 	defer cancel()
-	if err := w.pass(ctx); err != nil {
+	err := w.pass(ctx)
+	if err != nil && !lost(err) {
 		w.setup.Log().Warn("events stay in the outbox until the next start", "error", err)
+		return nil
 	}
-	return w.hold.release(ctx)
+	return err
 }
 
 // pass publishes until nothing is left that can be published. The rows of a
@@ -137,7 +144,8 @@ func (w *relayWorker) pass(ctx context.Context) error {
 			return err
 		}
 		if len(rows) == 0 && len(acked) == 0 {
-			return w.measure(ctx)
+			w.metrics.depth.Set(float64(w.depth.Load()))
+			return nil
 		}
 		if mutant.SentBeforeAck {
 			if err := w.forget(ctx, append(acked, rows...)); err != nil {
@@ -157,7 +165,9 @@ func (w *relayWorker) pass(ctx context.Context) error {
 			return errors.Join(w.forget(ctx, acked), err)
 		}
 		if !more && len(acked) == len(rows) { // what comes from now on wakes the relay
-			return errors.Join(w.forget(ctx, acked), w.measure(ctx))
+			err := w.forget(ctx, acked)
+			w.metrics.depth.Set(float64(w.depth.Load()))
+			return err
 		}
 	}
 }
@@ -203,15 +213,18 @@ func (w *relayWorker) unsent(ctx context.Context, acked []outgoing) (out []outgo
 func (w *relayWorker) unsentQuery(more int) (string, []any) {
 	args := []any{relayBatch + more}
 	var b strings.Builder
-	b.WriteString("SELECT seq, id, topic, part, event_key, event_type, at, expires, trace, body FROM argosy_outbox")
-	word, now := " WHERE", w.setup.Now()
+	b.WriteString("SELECT seq, id, topic, part, event_key, event_type, at, expires, trace, body FROM argosy_outbox WHERE 1 = 1")
+	if !w.alone() {
+		b.WriteString(" AND part = $2")
+		args = append(args, w.span.first)
+	}
+	now := w.setup.Now()
 	for l, j := range w.lanes {
 		if !j.until.After(now) {
 			continue
 		}
-		fmt.Fprintf(&b, "%s NOT (topic = $%d AND part = $%d)", word, len(args)+1, len(args)+2)
+		fmt.Fprintf(&b, " AND NOT (topic = $%d AND part = $%d)", len(args)+1, len(args)+2)
 		args = append(args, l.topic, l.partition)
-		word = " AND"
 	}
 	b.WriteString(" ORDER BY seq LIMIT $1")
 	return b.String(), args
@@ -320,21 +333,17 @@ func (w *relayWorker) forget(ctx context.Context, rows []outgoing) error {
 	return nil
 }
 
-// delete deletes rows in statements of a few fixed lengths, so that engines
-// which keep prepared statements keep few.
+// delete deletes rows.
 func (w *relayWorker) delete(ctx context.Context, tx *store.Tx, rows []outgoing) error {
 	var gone int64
 	for len(rows) > 0 {
-		n := 64
-		if len(rows) < n {
-			n = 1
-		}
+		n := rowsAtOnce(len(rows))
 		args := make([]any, n)
 		for i, o := range rows[:n] {
 			args[i] = o.seq
 		}
 		rows = rows[n:]
-		result, err := tx.ExecContext(ctx, "DELETE FROM argosy_outbox WHERE seq IN ("+placeholders(n)+")", args...)
+		result, err := tx.ExecContext(ctx, "DELETE FROM argosy_outbox WHERE seq IN ("+placeholders(1, n)+")", args...)
 		if err != nil {
 			return err
 		}
@@ -348,26 +357,27 @@ func (w *relayWorker) delete(ctx context.Context, tx *store.Tx, rows []outgoing)
 	return nil
 }
 
-func placeholders(n int) string {
+// placeholders returns n placeholders, the first of which has that number.
+func placeholders(first, n int) string {
 	var b strings.Builder
 	for i := range n {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "$%d", i+1)
+		fmt.Fprintf(&b, "$%d", first+i)
 	}
 	return b.String()
 }
 
-// measure brings the gauges up to date, and counts the outbox now and then.
-func (w *relayWorker) measure(ctx context.Context) error {
-	now := w.setup.Now()
-	if now.Sub(w.surveyed) < surveyGap {
-		w.metrics.depth.Set(float64(w.depth.Load()))
-		return nil
+// watch counts the outbox now and then, until ctx ends: what other replicas
+// published and relayed is known only so.
+func (r *runtime) watch(ctx context.Context) error {
+	for pause(ctx, surveyGap/2+rand.N(surveyGap)) {
+		if err := r.survey(ctx); err != nil {
+			return unlessDone(ctx, err)
+		}
 	}
-	w.surveyed = now
-	return w.survey(ctx)
+	return nil
 }
 
 // survey counts the outbox.

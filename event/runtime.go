@@ -36,11 +36,11 @@ type runtime struct {
 	settings  settings
 	metrics   *metrics
 	topics    []broker.Topic
-	consumers []*fetcher
+	consumers []*consumer
+	roster    *roster
 
-	wake     chan struct{} // holds a token while there may be unsent events
-	depth    atomic.Int64  // unsent events, nearly
-	declared atomic.Bool   // the broker knows the topics
+	depth    atomic.Int64 // unsent events, nearly
+	declared atomic.Bool  // the broker knows the topics
 }
 
 // runtimeOf returns the runtime of the service, which it makes on first use.
@@ -51,14 +51,15 @@ func runtimeOf(s *service.Setup) *runtime {
 			db:       s.DB(nil),
 			settings: settings{OutboxLimit: 1_000_000, LeaseTTL: 15 * time.Second},
 			metrics:  newMetrics(s.Telemetry().Registry(), s.Name()),
-			wake:     make(chan struct{}, 1),
 		}
+		r.roster = newRoster(r)
 		r.db.Migrations(store.LeaseSet, store.LeaseMigrations())
 		r.db.Migrations("argosy_event", Migrations())
 		s.UseBroker()
 		s.Config(&r.settings)
 		s.OnStart("events", r.start)
 		s.Worker(service.Worker{Stage: service.Output, Name: "outbox relay", Run: r.relay})
+		s.Worker(service.Worker{Stage: service.Work, Name: "outbox survey", Run: r.watch})
 		s.Worker(service.Worker{Stage: service.Work, Name: "inbox janitor", Run: r.janitor})
 		return r
 	})
@@ -85,6 +86,9 @@ func (r *runtime) start(ctx context.Context) error {
 	if r.settings.OutboxLimit < 1 {
 		return fmt.Errorf("the outbox limit of %s is %d and must be positive", r.setup.Name(), r.settings.OutboxLimit)
 	}
+	if r.settings.LeaseTTL <= 0 {
+		return fmt.Errorf("the lifetime of leases of %s is %v and must be positive", r.setup.Name(), r.settings.LeaseTTL)
+	}
 	if err := r.survey(ctx); err != nil {
 		return err
 	}
@@ -101,18 +105,36 @@ func (r *runtime) open(ctx context.Context) error {
 		return err
 	}
 	var g errgroup.Group
-	for _, f := range r.consumers {
-		if f.from != broker.FromNow {
+	for _, c := range r.consumers {
+		if c.from != broker.FromNow {
 			continue
 		}
-		g.Go(func() error {
-			if _, err := f.open(ctx); err != nil {
-				return fmt.Errorf("consumer %s: %w", f.durable, err)
-			}
-			return nil
-		})
+		g.Go(func() error { return r.begin(ctx, c) })
 	}
 	return g.Wait()
+}
+
+// begin takes the positions of a consumer that begins now. Where another
+// replica is at work on it, there is one already.
+func (r *runtime) begin(ctx context.Context, c *consumer) error {
+	for _, s := range r.spans() {
+		f := &fetcher{runtime: r, consumer: c, span: s}
+		h, free, err := r.claim(ctx, leaseName(f.group(), s))
+		if err != nil {
+			return err
+		}
+		if !free {
+			continue
+		}
+		receiver, err := f.subscribe(ctx)
+		if err == nil {
+			err = receiver.Close()
+		}
+		if err := errors.Join(err, h.release(ctx)); err != nil {
+			return fmt.Errorf("consumer %s: %w", c.durable, err)
+		}
+	}
+	return nil
 }
 
 // declare tells the broker of the topics, once.
@@ -125,12 +147,4 @@ func (r *runtime) declare(ctx context.Context) error {
 	}
 	r.declared.Store(true)
 	return nil
-}
-
-// stir wakes the relay.
-func (r *runtime) stir() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
 }

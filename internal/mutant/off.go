@@ -20,6 +20,8 @@ const (
 	NoFsync = false
 	// AckBeforeCommit ("ack-before-commit"): an event is acknowledged before its effect is committed.
 	AckBeforeCommit = false
-	// NoFence ("no-fence"): transitions of a saga do not check the lease epoch.
+	// NoFence ("no-fence"): transitions of a saga and the work on events do not check the lease epoch.
 	NoFence = false
+	// NoKeyLock ("no-key-lock"): events are written without the locks of their keys.
+	NoKeyLock = false
 )

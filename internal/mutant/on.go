@@ -16,4 +16,5 @@ var (
 	NoFsync         = name == "no-fsync"
 	AckBeforeCommit = name == "ack-before-commit"
 	NoFence         = name == "no-fence"
+	NoKeyLock       = name == "no-key-lock"
 )
