@@ -88,9 +88,9 @@ func testACrashAnywhereChangesNothing(t storeTest) {
 	for name, c := range courses {
 		t.Run(name, func(t storeTest) {
 			t.Parallel()
-			place := &place{dir: t.TempDir()}
+			dir := t.TempDir()
 			for point := int64(1); ; point++ {
-				if reached := crashAt(t, place, point, c.steps, c.state, c.held, c.effects); !reached {
+				if reached := crashAt(t, dir, point, c.steps, c.state, c.held, c.effects); !reached {
 					t.Logf("%d points", point-1)
 					if point < 8 {
 						t.Error("too few points were reached")
@@ -106,18 +106,9 @@ func effect(what string) func(context.Context, *store.Tx, state) error {
 	return func(ctx context.Context, tx *store.Tx, _ state) error { return write(ctx, tx, what) }
 }
 
-// place is a store that is used for one crash after the other, and a clock
-// that a crash puts forward: nobody waits for the lease of the dead to end.
-type place struct {
-	dir   string
-	ahead atomic.Int64
-}
-
-func (p *place) now() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }
-
 // crashAt runs one course with a crash at the point-th chance after the start,
 // and reports whether there was such a point.
-func crashAt(t storeTest, where *place, point int64, steps func(*participant) []Step[state], want State, held, effects []string) bool {
+func crashAt(t storeTest, dir string, point int64, steps func(*participant) []Step[state], want State, held, effects []string) bool {
 	t.Helper()
 	p := newParticipant()
 	var s Saga[state]
@@ -128,7 +119,7 @@ func crashAt(t storeTest, where *place, point int64, steps func(*participant) []
 	}
 	var armed atomic.Bool
 	var passed atomic.Int64
-	a := start(t, config{dir: where.dir, now: where.now, declare: declare, crash: func(bool) bool { return armed.Load() && passed.Add(1) == point }})
+	a := start(t, config{dir: dir, declare: declare, crash: func(bool) bool { return armed.Load() && passed.Add(1) == point }})
 	_ = a.do(func(_ context.Context, tx *store.Tx) error { // fails when it crashes right after this commit
 		s.Start(tx, "1", &structpb.Struct{})
 		if s.d.step("go") != nil {
@@ -154,8 +145,7 @@ func crashAt(t storeTest, where *place, point int64, steps func(*participant) []
 	}
 	reached := a.dead.Load()
 	a.kill()
-	where.ahead.Add(int64(lease + time.Second))
-	b := start(t, config{dir: where.dir, now: where.now, declare: declare})
+	b := start(t, config{dir: dir, declare: declare})
 	defer b.stop()
 	defer b.empty()
 	if run := wait(t, s, "1"); run.State != want {

@@ -6,7 +6,9 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/argosy-go/argosy/internal/pgtest"
 	"github.com/argosy-go/argosy/store"
@@ -20,16 +22,26 @@ func TestMain(m *testing.M) { os.Exit(pgtest.MainWithout(m)) }
 type storeTest struct {
 	testing.TB
 	kind   store.Dialect
-	server *server
+	stores *stores
 }
 
-// server is the database of a test on Postgres. A directory, which is a store
-// of its own on SQLite, is a schema in it.
-type server struct {
-	url     string
-	mu      sync.Mutex
-	schemas map[string]string
+// stores are those that a test has opened: by directory, which is a schema on
+// Postgres.
+type stores struct {
+	url    string // of the test's database on Postgres
+	mu     sync.Mutex
+	places map[string]*place
 }
+
+// place is where the processes of a service have their store one after the
+// other. A crash puts its clock forward: nobody waits for the lease of the dead.
+type place struct {
+	schema string
+	ahead  atomic.Int64
+}
+
+func (p *place) now() time.Time       { return time.Now().Add(time.Duration(p.ahead.Load())) }
+func (p *place) skip(d time.Duration) { p.ahead.Add(int64(d)) }
 
 // onEachStore runs a test on SQLite and, where there is a server, on Postgres.
 func onEachStore(t *testing.T, f func(t storeTest)) {
@@ -47,9 +59,9 @@ func onPostgres(t *testing.T, f func(t storeTest)) {
 }
 
 func newStoreTest(t testing.TB, kind store.Dialect) storeTest {
-	s := storeTest{TB: t, kind: kind, server: &server{schemas: map[string]string{}}}
+	s := storeTest{TB: t, kind: kind, stores: &stores{places: map[string]*place{}}}
 	if kind == store.Postgres {
-		s.server.url = pgtest.Database(t)
+		s.stores.url = pgtest.Database(t)
 	}
 	return s
 }
@@ -57,7 +69,7 @@ func newStoreTest(t testing.TB, kind store.Dialect) storeTest {
 // Run runs a subtest on the same kind of store.
 func (t storeTest) Run(name string, f func(t storeTest)) {
 	t.Helper()
-	t.TB.(*testing.T).Run(name, func(inner *testing.T) { f(storeTest{inner, t.kind, t.server}) })
+	t.TB.(*testing.T).Run(name, func(inner *testing.T) { f(storeTest{inner, t.kind, t.stores}) })
 }
 
 // Parallel makes the subtest run beside others.
@@ -68,15 +80,15 @@ func (t storeTest) Open(ctx context.Context, o store.OpenOptions) (store.Engine,
 	if t.kind == store.SQLite {
 		return sqlite.Opener{}.Open(ctx, o)
 	}
-	o.URL, o.Service = t.server.url, t.server.schema(o.Dir)
+	o.URL, o.Service = t.stores.url, t.stores.at(o.Dir).schema
 	return postgres.Opener{}.Open(ctx, o)
 }
 
-func (s *server) schema(dir string) string {
+func (s *stores) at(dir string) *place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.schemas[dir] == "" {
-		s.schemas[dir] = "t" + strings.ToLower(rand.Text())
+	if s.places[dir] == nil {
+		s.places[dir] = &place{schema: "t" + strings.ToLower(rand.Text())}
 	}
-	return s.schemas[dir]
+	return s.places[dir]
 }
