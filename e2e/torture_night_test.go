@@ -106,7 +106,9 @@ const (
 func (n *night) witness(name string) *torture.Process {
 	host := n.net.Host(name)
 	addr := net.JoinHostPort(host.IP, witnessPort)
-	n.lines = append(n.lines, torture.NewProxy(n.t, name, host, net.JoinHostPort(host.IP, linePort), addr))
+	n.lines = append(n.lines, torture.NewProxy(n.t, torture.ProxyConfig{
+		Name: name, Host: host, Addr: net.JoinHostPort(host.IP, linePort), From: host, Target: addr,
+	}))
 	return &torture.Process{
 		Name: name, Host: host,
 		Command: func() *exec.Cmd {
@@ -135,7 +137,7 @@ func (n *night) fleet(i int, args ...string) *torture.Process {
 				"--witness.start=false", "--payment.bank-url", "http://" + n.lines[0].Addr, "--shipping.carrier-url", "http://" + n.lines[1].Addr,
 			}, args...)...)
 			cmd.Env = append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password,
-				"ARGOSY_PAYMENT_WEBHOOK_SECRET="+n.secret, "ARGOSY_SHIPPING_WEBHOOK_SECRET="+n.secret)
+				"PAYMENT_WEBHOOK_SECRET="+n.secret, "SHIPPING_WEBHOOK_SECRET="+n.secret)
 			return cmd
 		},
 		Ready: func(ctx context.Context) error {

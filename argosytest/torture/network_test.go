@@ -155,7 +155,7 @@ func TestALoopbackNetworkSaysThatItCannotBeBroken(t *testing.T) {
 
 func TestABadLine(t *testing.T) {
 	n := torture.NewLoopback("a")
-	p := torture.NewProxy(t, "line", n.Hub, "127.0.0.1:0", echo(t, n.Host("a")))
+	p := torture.NewProxy(t, torture.ProxyConfig{Name: "line", Addr: "127.0.0.1:0", Target: echo(t, n.Host("a"))})
 	open := func() net.Conn {
 		c, err := n.Hub.Dial(t.Context(), "tcp", p.Addr)
 		if err != nil {

@@ -36,8 +36,8 @@ type Plan struct {
 	// Invariant checks what must hold and describes what it found, in Markdown.
 	// It is called after Quiet, while the processes run.
 	Invariant func(ctx context.Context) (found string, err error)
-	// Patience bounds a heal, a recovery, the end of the load, Quiet, and
-	// Invariant, each. Zero: 1 min.
+	// Patience bounds a heal, a recovery once nothing strikes any more, the end of
+	// the load, Quiet and Invariant, each. Zero: 1 min.
 	Patience time.Duration
 	// Report is the file that receives the report. Empty: none is written; a
 	// run that fails prints it.

@@ -3,6 +3,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,18 +43,32 @@ type line struct {
 	rate   int           // bytes a second each way; 0: as fast as it goes
 }
 
-// NewProxy returns a proxy that listens at addr (port 0 takes a free one) of a
-// host and forwards to target, dialled from there as well. It ends with the
-// test.
-func NewProxy(t testing.TB, name string, host *Host, addr, target string) *Proxy {
+// ProxyConfig says what a proxy joins.
+type ProxyConfig struct {
+	// Name of the line. Required.
+	Name string
+	// Host is where the proxy listens, and Addr the address there; port 0 takes
+	// a free one. Host nil: the machine of the test.
+	Host *Host
+	Addr string
+	// From is where Target, an IP address and port, is dialled from. Nil: the
+	// machine of the test.
+	From   *Host
+	Target string
+}
+
+// NewProxy returns a proxy that works until the test ends.
+func NewProxy(t testing.TB, c ProxyConfig) *Proxy {
 	t.Helper()
-	l, err := host.Listen("tcp", addr)
+	here := &Host{}
+	at, from := cmp.Or(c.Host, here), cmp.Or(c.From, here)
+	l, err := at.Listen("tcp", c.Addr)
 	if err != nil {
-		t.Fatalf("torture: proxy %s: %v", name, err)
+		t.Fatalf("torture: proxy %s: %v", c.Name, err)
 	}
 	p := &Proxy{
-		Name: name, Addr: l.Addr().String(), listener: l, changed: make(chan struct{}), open: map[net.Conn]struct{}{},
-		dial: func(ctx context.Context) (net.Conn, error) { return host.Dial(ctx, "tcp", target) },
+		Name: c.Name, Addr: l.Addr().String(), listener: l, changed: make(chan struct{}), open: map[net.Conn]struct{}{},
+		dial: func(ctx context.Context) (net.Conn, error) { return from.Dial(ctx, "tcp", c.Target) },
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.all.Go(p.serve)

@@ -5,6 +5,7 @@ package torture
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -38,6 +39,9 @@ type Report struct {
 type Event struct {
 	Strike
 	Injected, Healed, Recovered time.Duration
+	// Alone is true when no other fault struck from the injection to the
+	// recovery, which is this fault's own then.
+	Alone bool
 	// Notes is what the fault observed.
 	Notes string
 }
@@ -88,31 +92,31 @@ func (r Report) figures(b *strings.Builder) {
 
 // summary has one line a fault.
 func (r Report) summary(b *strings.Builder) {
-	type line struct {
-		n   int
-		all []time.Duration
-	}
-	lines := map[string]*line{}
-	var names []string
+	all, alone := map[string][]time.Duration{}, map[string][]time.Duration{}
 	for _, e := range r.Events {
-		l := lines[e.Fault]
-		if l == nil {
-			l = &line{}
-			lines[e.Fault], names = l, append(names, e.Fault)
+		if e.Injected == 0 {
+			continue // left out
 		}
-		if e.Injected > 0 {
-			l.n, l.all = l.n+1, append(l.all, e.Recovered-e.Healed)
-		}
-	}
-	slices.Sort(names)
-	b.WriteString("\n## Recovery after the heal, by fault\n\n| fault | times | median | longest |\n|---|---:|---:|---:|\n")
-	for _, name := range names {
-		l := lines[name]
-		slices.Sort(l.all)
-		if l.n > 0 {
-			fmt.Fprintf(b, "| %s | %d | %s | %s |\n", name, l.n, short(l.all[l.n/2]), short(l.all[l.n-1]))
+		took := e.Recovered - e.Healed
+		all[e.Fault] = append(all[e.Fault], took)
+		if e.Alone {
+			alone[e.Fault] = append(alone[e.Fault], took)
 		}
 	}
+	b.WriteString("\n## Recovery after the heal, by fault\n\nAlone: no other fault struck meanwhile.\n\n" +
+		"| fault | times | median | longest | alone | median | longest |\n|---|---:|---:|---:|---:|---:|---:|\n")
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(b, "| %s | %s | %s |\n", name, spread(all[name]), spread(alone[name]))
+	}
+}
+
+// spread is three columns: how many, their median, and the longest.
+func spread(d []time.Duration) string {
+	if len(d) == 0 {
+		return "0 | | "
+	}
+	slices.Sort(d)
+	return fmt.Sprintf("%d | %s | %s", len(d), short(d[len(d)/2]), short(d[len(d)-1]))
 }
 
 func (r Report) timeline(b *strings.Builder) {

@@ -19,6 +19,8 @@ type run struct {
 	end     context.CancelFunc       // of every process
 
 	mu     sync.Mutex
+	active int // strikes under way
+	struck int // strikes so far
 	report Report
 }
 
@@ -118,9 +120,9 @@ func (r *run) strike(ctx, limited context.Context, s Strike) {
 		r.record(e)
 		return
 	}
-	defer release()
 	scene := &Scene{Dice: rand.New(rand.NewPCG(s.Seed, 1))}
 	e.Injected = r.elapsed()
+	others := r.join()
 	heal, err := f.Inject(limited, scene)
 	if err != nil && limited.Err() == nil {
 		r.problem("%s at %s: %v", f.Name, e.Injected, err)
@@ -134,12 +136,42 @@ func (r *run) strike(ctx, limited context.Context, s Strike) {
 		}
 	}
 	e.Healed = r.elapsed()
-	if err := r.patiently(ctx, r.recovered); err != nil {
-		r.problem("no recovery from %s at %s: %v", f.Name, e.Injected, err)
-	}
-	e.Recovered = r.elapsed()
+	release() // it may suffer again before it has recovered
+	r.recovery(ctx, &e)
+	e.Alone = others() == 0
 	e.Notes = scene.notes()
 	r.record(e)
+}
+
+// join counts a strike among those that are under way. The function that it
+// returns ends it, and returns how many others there were meanwhile.
+func (r *run) join() (leave func() int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.struck++
+	r.active++
+	before, already := r.struck, r.active-1
+	return func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.active--
+		return already + r.struck - before
+	}
+}
+
+// recovery waits until the processes serve again. Patience begins when nothing
+// strikes any more: before that, it may be another fault that it waits for.
+func (r *run) recovery(ctx context.Context, e *Event) {
+	last := r.begun.Add(r.plan.Length)
+	if now := time.Now(); now.After(last) {
+		last = now
+	}
+	ctx, cancel := context.WithDeadline(ctx, last.Add(r.plan.Patience))
+	defer cancel()
+	if err := r.recovered(ctx); err != nil {
+		r.problem("no recovery from %s at %s: %v", e.Fault, e.Injected, err)
+	}
+	e.Recovered = r.elapsed()
 }
 
 // recovered waits until the probe succeeds.
