@@ -167,6 +167,7 @@ type customer struct {
 	journey journey
 	trouble trouble
 	outside *partners
+	store   string // URL; "": files
 
 	mu           sync.Mutex
 	acknowledged string // the order
@@ -191,6 +192,7 @@ func scenario(t testing.TB, j journey, tr trouble, on backend) argosytest.Scenar
 		},
 	}
 	drop := on(t, &config)
+	c.store = config.StoreURL
 	return argosytest.Scenario{
 		Config: config,
 		Work: func(ctx context.Context, f *argosytest.Fleet) error {
@@ -302,7 +304,7 @@ func (c *customer) check(ctx context.Context, f *argosytest.Fleet) error {
 	if o.State.String() != want {
 		return fmt.Errorf("order %s ended %s, want %s: %v", o.Id, o.State, want, o)
 	}
-	r, err := shopaudit.Wait(ctx, f.Dir, 5*time.Second)
+	r, err := shopaudit.Wait(ctx, shopaudit.Shop{Dir: f.Dir, Store: c.store}, 5*time.Second)
 	if err != nil {
 		return err
 	}

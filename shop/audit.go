@@ -27,6 +27,7 @@ const (
 func auditCommand(args []string) int {
 	flags := flag.NewFlagSet("shop audit", flag.ContinueOnError)
 	data := flags.String("data", "", "data `directory` of the fleet (default: where the shop keeps it)")
+	url := flags.String("store", os.Getenv("ARGOSY_STORE"), "`URL` of the store, as the fleet has it: sqlite: or postgres://… (default: $ARGOSY_STORE)")
 	wait := flags.Duration("wait", 0, "how long to wait until the shop is quiet and agrees")
 	output := flags.String("output", "text", "text or json")
 	flags.Usage = func() {
@@ -61,7 +62,7 @@ Flags:
 	dir := dataDir(*data)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	report, err := audit.Wait(ctx, dir, *wait)
+	report, err := audit.Wait(ctx, audit.Shop{Dir: dir, Store: *url}, *wait)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "shop audit: %v\n", err)
 		return auditFailed

@@ -181,7 +181,7 @@ func (w *town) place(key, token string, products ...string) map[string]any {
 
 func (w *town) green() {
 	w.t.Helper()
-	r, err := audit.Wait(w.t.Context(), w.dir, 30*time.Second)
+	r, err := audit.Wait(w.t.Context(), audit.Shop{Dir: w.dir}, 30*time.Second)
 	if err != nil {
 		w.t.Fatal(err)
 	}

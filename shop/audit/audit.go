@@ -2,7 +2,7 @@
 // the ledgers of the bank and the carrier and the journals of the load, whether
 // the fleet runs or not, and compares them.
 //
-//	report, err := audit.Run(ctx, dir)
+//	report, err := audit.Run(ctx, audit.Shop{Dir: dir})
 //	// report.OK, report.Quiet, report.Checks
 //
 // It trusts nobody: what an order says of itself is held against what the bank
@@ -37,9 +37,18 @@ type Report struct {
 	Waiting string `json:"waiting,omitempty"`
 }
 
-// Run audits the shop whose data directory is dir, once.
-func Run(ctx context.Context, dir string) (Report, error) {
-	b, err := read(ctx, dir)
+// Shop says where the shop's books are.
+type Shop struct {
+	// Dir is the data directory of the fleet, with the ledgers and journals.
+	Dir string
+	// Store is the fleet's own setting of that name. Empty, or "sqlite:": files
+	// in Dir. "postgres://…": schemas of that server.
+	Store string
+}
+
+// Run audits a shop, once.
+func Run(ctx context.Context, shop Shop) (Report, error) {
+	b, err := read(ctx, shop)
 	if err != nil {
 		return Report{}, err
 	}
@@ -54,10 +63,10 @@ const look = 200 * time.Millisecond
 
 // Wait audits until the shop is quiet and every check holds, at most for
 // patience; it returns the last report.
-func Wait(ctx context.Context, dir string, patience time.Duration) (Report, error) {
+func Wait(ctx context.Context, shop Shop, patience time.Duration) (Report, error) {
 	deadline := time.Now().Add(patience)
 	for {
-		r, err := Run(ctx, dir)
+		r, err := Run(ctx, shop)
 		if err != nil || r.Quiet && r.OK || time.Now().Add(look).After(deadline) {
 			return r, err
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/argosy-go/argosy/event"
 	"github.com/argosy-go/argosy/saga"
@@ -14,6 +15,7 @@ import (
 	"github.com/argosy-go/argosy/shop/witness/carrier"
 	"github.com/argosy-go/argosy/shop/witness/ledger"
 	"github.com/argosy-go/argosy/store"
+	"github.com/argosy-go/argosy/store/postgres"
 	"github.com/argosy-go/argosy/store/sqlite"
 )
 
@@ -64,7 +66,8 @@ var services = []string{"identity", "catalog", "cart", "order", "inventory", "pa
 
 // read reads the books. Stores are read one after the other while work may go
 // on, so that only a quiet shop can be expected to agree with itself.
-func read(ctx context.Context, dir string) (*books, error) {
+func read(ctx context.Context, shop Shop) (*books, error) {
+	dir := shop.Dir
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
@@ -75,7 +78,7 @@ func read(ctx context.Context, dir string) (*books, error) {
 		"order": b.readOrders, "inventory": b.readInventory, "payment": b.readPayment, "notify": b.readNotify,
 	}
 	for _, s := range services {
-		err := b.readStore(ctx, sqlite.Path(dir, s), s, tables[s])
+		err := b.readStore(ctx, shop, s, tables[s])
 		if err != nil {
 			return nil, fmt.Errorf("store of %s: %w", s, err)
 		}
@@ -110,8 +113,26 @@ func readLedger(path string) ([]ledger.Entry, error) {
 	return entries, err
 }
 
-func (b *books) readStore(ctx context.Context, path, service string, tables func(context.Context, store.Querier) error) error {
-	r, err := sqlite.OpenReader(ctx, path)
+// reader reads the store of a service.
+type reader interface {
+	Read(ctx context.Context, fn func(ctx context.Context, q store.Querier) error) error
+	Close() error
+}
+
+// open opens the store of a service to read.
+func (s Shop) open(ctx context.Context, service string) (reader, error) {
+	switch scheme, _, _ := strings.Cut(s.Store, ":"); scheme {
+	case "", "sqlite":
+		return sqlite.OpenReader(ctx, sqlite.Path(s.Dir, service))
+	case "postgres", "postgresql":
+		return postgres.OpenReader(ctx, s.Store, service)
+	default:
+		return nil, fmt.Errorf("the audit cannot read %q: it reads sqlite: and postgres://", scheme)
+	}
+}
+
+func (b *books) readStore(ctx context.Context, shop Shop, service string, tables func(context.Context, store.Querier) error) error {
+	r, err := shop.open(ctx, service)
 	if err != nil {
 		return err
 	}

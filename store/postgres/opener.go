@@ -78,6 +78,18 @@ func Schema(service string) string { return strings.ReplaceAll(service, "-", "_"
 // The server must wait for its disk (synchronous_commit is not off), and its
 // databases must be in UTF-8.
 func (o Opener) Open(ctx context.Context, opts store.OpenOptions) (store.Engine, error) {
+	e, err := o.connect(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.prepare(ctx); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// connect makes the engine of a schema, which need not be there.
+func (o Opener) connect(ctx context.Context, opts store.OpenOptions) (*engine, error) {
 	o.MaxConns = cmp.Or(max(o.MaxConns, 0), defaultMaxConns)
 	o.AcquireTimeout = cmp.Or(max(o.AcquireTimeout, 0), defaultAcquireTimeout)
 	o.IdleTimeout = cmp.Or(max(o.IdleTimeout, 0), defaultIdleTimeout)
@@ -96,16 +108,12 @@ func (o Opener) Open(ctx context.Context, opts store.OpenOptions) (store.Engine,
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	e := &engine{
+	return &engine{
 		schema: Schema(opts.Service), pool: pool, connect: stdlib.GetPoolConnector(pool),
 		begin: "BEGIN ISOLATION LEVEL " + level, acquireTimeout: o.AcquireTimeout,
 		facades: newFacades(o.MaxConns), turn: make(chan struct{}, 1), log: opts.Log,
-	}
-	e.notifier = newNotifier(config.ConnConfig, e.schema, opts.Log)
-	if err := e.prepare(ctx); err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
-	return e, nil
+		notifier: newNotifier(config.ConnConfig, Schema(opts.Service), opts.Log),
+	}, nil
 }
 
 // config turns the options into those of a pool.
