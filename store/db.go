@@ -147,16 +147,17 @@ func (db *DB) Do(ctx context.Context, fn func(ctx context.Context, tx *Tx) error
 		}
 	}
 	var last *Tx
+	dialect := (*e).Dialect()
 	err := (*e).Write(ctx, func(c Conn) error {
 		if db.twice {
 			id := goroutine()
 			db.running.Store(id, true)
 			defer db.running.Delete(id)
-			if err := db.rehearse(ctx, c, fn); err != nil {
+			if err := db.rehearse(ctx, dialect, c, fn); err != nil {
 				return err
 			}
 		}
-		last = newTx(ctx, db, c)
+		last = newTx(ctx, db, dialect, c)
 		return last.run(fn)
 	})
 	if err != nil {
@@ -201,9 +202,9 @@ type readingKey struct{ db *DB }
 var errRehearsed = errors.New("rehearsed")
 
 // rehearse runs fn once in a savepoint and undoes it.
-func (db *DB) rehearse(ctx context.Context, c Conn, fn func(context.Context, *Tx) error) error {
+func (db *DB) rehearse(ctx context.Context, d Dialect, c Conn, fn func(context.Context, *Tx) error) error {
 	err := c.Try(ctx, func() error {
-		if err := newTx(ctx, db, c).run(fn); err != nil {
+		if err := newTx(ctx, db, d, c).run(fn); err != nil {
 			return err
 		}
 		return errRehearsed

@@ -23,7 +23,7 @@ const lockSlots = 1024
 //
 // A store that runs one transaction at a time does nothing.
 func LockKeys(ctx context.Context, tx *Tx, class string, keys ...string) error {
-	if tx.db.Dialect() != Postgres || len(keys) == 0 {
+	if tx.dialect != Postgres || len(keys) == 0 {
 		return nil
 	}
 	// Advisory locks belong to the whole database, which services may share.

@@ -10,12 +10,13 @@ import (
 // one goroutine at a time, and is dead once the function it was given to has
 // returned.
 type Tx struct {
-	db    *DB
-	ctx   context.Context
-	conn  Conn
-	err   error
-	after []func()
-	lists []collected
+	db      *DB
+	dialect Dialect // also when the handle is being closed
+	ctx     context.Context
+	conn    Conn
+	err     error
+	after   []func()
+	lists   []collected
 }
 
 type insideKey struct{}
@@ -24,8 +25,8 @@ type insideKey struct{}
 // to call out with such a context.
 func Inside(ctx context.Context) bool { return ctx.Value(insideKey{}) != nil }
 
-func newTx(ctx context.Context, db *DB, c Conn) *Tx {
-	tx := &Tx{db: db, conn: c}
+func newTx(ctx context.Context, db *DB, d Dialect, c Conn) *Tx {
+	tx := &Tx{db: db, dialect: d, conn: c}
 	tx.ctx = context.WithValue(ctx, insideKey{}, tx)
 	return tx
 }

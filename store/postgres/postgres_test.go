@@ -14,6 +14,6 @@ func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Target {
-		return storetest.Target{Opener: postgres.Opener{}, Options: store.OpenOptions{URL: pgtest.Database(t)}, Parallel: true}
+		return storetest.Target{Opener: postgres.Opener{MaxConns: 20}, Options: store.OpenOptions{URL: pgtest.Database(t)}, Parallel: true}
 	})
 }

@@ -3,6 +3,8 @@ package storetest
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +59,122 @@ var leaseRules = []rule{
 			t.Error("a renewed lease is nobody else's")
 		}
 	}},
+	{"a claim sees everything that was written under the lease before it", checkClaimWaits},
+	{"a transaction that began before a claim cannot commit under the old epoch", checkStaleHolder},
+	{"transactions under one lease do not wait for each other", checkShared},
+}
+
+// checkClaimWaits has a claim come between the check of a holder and its commit.
+func checkClaimWaits(t *testing.T, f *fixture) {
+	db, now := f.open(t), time.Now()
+	a, _ := claim(t, db, "a", now)
+	claimed := make(chan error, 1)
+	var seen int
+	next := func() {
+		claimed <- db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+			_, ok, err := store.ClaimLease(ctx, tx, "work", "b", now.Add(2*ttl), ttl)
+			if err == nil && !ok {
+				err = errors.New("the lease has expired, and was not to be had")
+			}
+			if err != nil {
+				return err
+			}
+			return tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM item").Scan(&seen)
+		})
+	}
+	var once sync.Once
+	must(t, use(t, db, func(ctx context.Context, tx *store.Tx) error {
+		if err := a.Check(ctx, tx); err != nil {
+			return err
+		}
+		once.Do(func() { go next() })
+		select { // long enough for a claim that does not wait
+		case err := <-claimed:
+			claimed <- err
+		case <-time.After(idleLimit):
+		}
+		return insert(1)(ctx, tx)
+	}), "who has checked a lease commits, also when somebody else claims it meanwhile")
+	must(t, <-claimed, "an expired lease can be claimed")
+	if seen != 1 {
+		t.Error("a claim waits for the transactions that have called Check: this one went past one, which then wrote under a lease that was another's")
+	}
+}
+
+// checkStaleHolder claims the lease of somebody who is in a transaction.
+func checkStaleHolder(t *testing.T, f *fixture) {
+	db, now := f.open(t), time.Now()
+	a, _ := claim(t, db, "a", now)
+	var once sync.Once
+	steal := func() { claim(t, db, "b", now.Add(2*ttl)) }
+	if !f.target.Parallel {
+		once.Do(steal)
+	}
+	err := use(t, db, func(ctx context.Context, tx *store.Tx) error {
+		var n int
+		if err := tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM item").Scan(&n); err != nil { // it has a snapshot now
+			return err
+		}
+		once.Do(steal)
+		if err := insert(1)(ctx, tx); err != nil {
+			return err
+		}
+		return a.Check(ctx, tx)
+	})
+	if !errors.Is(err, store.ErrLeaseLost) {
+		t.Errorf("Check looks at the lease as it is now, and not as it was when the transaction began: got %v, want ErrLeaseLost", err)
+	}
+	wantIDs(t, db, "what a stale holder wrote must not be there")
+}
+
+// checkShared has many transactions in the middle of their work under one
+// lease, and the lease renewed.
+func checkShared(t *testing.T, f *fixture) {
+	db, now := f.open(t), time.Now()
+	a, _ := claim(t, db, "a", now)
+	const workers = 16
+	var checked, wg sync.WaitGroup
+	checked.Add(workers)
+	renewed := make(chan struct{})
+	var runs atomic.Int64
+	for i := range workers {
+		wg.Go(func() {
+			once := sync.OnceFunc(checked.Done)
+			err := db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+				runs.Add(1)
+				if err := a.Check(ctx, tx); err != nil {
+					return err
+				}
+				once()
+				if f.target.Parallel {
+					checked.Wait()
+					<-renewed
+				}
+				return insert(i)(ctx, tx)
+			})
+			if err != nil {
+				t.Errorf("a transaction under a lease that is held commits: got %v", err)
+			}
+		})
+	}
+	checked.Wait()
+	for _, verb := range []string{"renewed", "claimed again"} {
+		err := use(t, db, func(ctx context.Context, tx *store.Tx) error {
+			if verb == "renewed" {
+				return a.Renew(ctx, tx, now, ttl)
+			}
+			_, _, err := store.ClaimLease(ctx, tx, "work", "a", now, ttl)
+			return err
+		})
+		if err != nil {
+			t.Errorf("a lease is %s while transactions run under it: got %v", verb, err)
+		}
+	}
+	close(renewed)
+	wg.Wait()
+	if n := runs.Load(); n != workers {
+		t.Errorf("%d transactions under one lease ran %d times: Check, and the holder's own Renew, must not put them into conflict", workers, n)
+	}
 }
 
 const ttl = 10 * time.Second
