@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -97,14 +98,16 @@ func (a *app) deadLetters(ctx context.Context, f *deadFilter) (all []deadLetter,
 				return all, true, nil
 			}
 		}
-		consumer := f.consumer
-		if consumer != "" {
-			if consumer, err = a.fullName(ctx, p, consumer); err != nil {
-				return nil, false, err
-			}
+		consumer, err := a.fullName(ctx, p, f.consumer)
+		if err != nil {
+			return nil, false, err
+		}
+		kind, err := p.fullType(f.kind)
+		if err != nil {
+			return nil, false, err
 		}
 		left, err := pages(rest, func(query url.Values) (int, string, error) {
-			setAll(query, "consumer", consumer, "type", f.kind, "key", f.key)
+			setAll(query, "consumer", consumer, "type", kind, "key", f.key)
 			var page struct {
 				DeadLetters []deadLetter
 				Next        string
@@ -135,29 +138,65 @@ func setAll(query url.Values, pairs ...string) {
 	}
 }
 
-// fullName returns the consumer of a service that a name means: the name
-// itself, or the only one that ends with it after a dot or a slash.
-func (a *app) fullName(ctx context.Context, p place, name string) (string, error) {
+// byEnd returns the name that is meant: one that is the given one, or the ones
+// that end with it after a dot or a slash.
+func byEnd(given string, names []string) []string {
+	if slices.Contains(names, given) {
+		return []string{given}
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return !strings.HasSuffix(name, "."+given) && !strings.HasSuffix(name, "/"+given)
+	})
+}
+
+// consumers returns the names of a service's consumers.
+func (a *app) consumers(ctx context.Context, p place) ([]string, error) {
 	var s eventStatus
 	if err := a.client.get(ctx, p.at, nil, &s, "services", p.Name, "events"); err != nil {
-		return "", fmt.Errorf("consumers of %s: %w", p.Name, err)
+		return nil, fmt.Errorf("consumers of %s: %w", p.Name, err)
 	}
-	var fit []string
+	var names []string
 	for _, c := range s.Consumers {
-		if c.Name == name {
-			return name, nil
-		}
-		if strings.HasSuffix(c.Name, "."+name) || strings.HasSuffix(c.Name, "/"+name) {
-			fit = append(fit, c.Name)
+		names = append(names, c.Name)
+	}
+	return names, nil
+}
+
+// fullName returns the consumer of a service that a name means. One that is no
+// longer there may have left dead letters: its name stays as it is.
+func (a *app) fullName(ctx context.Context, p place, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	names, err := a.consumers(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	return oneOf("consumers", p.Name, name, byEnd(name, names))
+}
+
+// fullType does it for the type of an event.
+func (p place) fullType(name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	var types []string
+	for _, e := range slices.Concat(p.Consumes, p.Publishes) {
+		if !slices.Contains(types, e.Message) {
+			types = append(types, e.Message)
 		}
 	}
+	return oneOf("types of events", p.Name, name, byEnd(name, types))
+}
+
+func oneOf(what, service, given string, fit []string) (string, error) {
 	switch len(fit) {
 	case 0:
-		return name, nil // one that is no longer there leaves dead letters
+		return given, nil
 	case 1:
 		return fit[0], nil
 	}
-	return "", usagef("%s has several consumers that end with %s: %s; name one in full", p.Name, name, strings.Join(fit, ", "))
+	return "", usagef("%s has several %s that end with %s: %s; name one in full", service, what, given, strings.Join(fit, ", "))
 }
 
 // deadLetter finds the dead letter with an id, with all that is known of it, in
@@ -169,16 +208,14 @@ func (a *app) deadLetter(ctx context.Context, id, consumer string) (deadLetter, 
 	}
 	var found []deadLetter
 	for _, p := range places {
-		name := consumer
-		if name != "" {
-			if name, err = a.fullName(ctx, p, name); err != nil {
-				return deadLetter{}, err
-			}
+		name, err := a.fullName(ctx, p, consumer)
+		if err != nil {
+			return deadLetter{}, err
 		}
 		query := url.Values{}
 		setAll(query, "consumer", name)
 		var d deadLetter
-		err := a.client.get(ctx, p.at, query, &d, "services", p.Name, "dead-letters", id)
+		err = a.client.get(ctx, p.at, query, &d, "services", p.Name, "dead-letters", id)
 		if notFound(err) {
 			continue
 		}

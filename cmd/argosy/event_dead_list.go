@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 func newDeadList(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List the dead letters", Long: `argosy event dead list lists the events that consumers gave up on, the oldest
-first. A consumer can be named by its end: OrderPlaced.`,
+first. Consumers and types can be named by their ends: OrderPlaced.`,
 		Example: `  argosy event dead list
   argosy event dead list --service inventory --consumer OrderPlaced
   argosy event dead list --limit 0 --output json`,

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -87,19 +86,13 @@ func (a *app) consumer(ctx context.Context, name string) (place, string, error) 
 	var at place
 	var fit, known []string
 	for _, p := range places {
-		full, err := a.fullName(ctx, p, name)
+		names, err := a.consumers(ctx, p)
 		if err != nil {
 			return place{}, "", err
 		}
-		var s eventStatus
-		if err := a.client.get(ctx, p.at, nil, &s, "services", p.Name, "events"); err != nil {
-			return place{}, "", err
-		}
-		for _, c := range s.Consumers {
-			known = append(known, c.Name)
-		}
-		if slices.ContainsFunc(s.Consumers, func(c consumer) bool { return c.Name == full }) {
-			at, fit = p, append(fit, full)
+		known = append(known, names...)
+		if here := byEnd(name, names); len(here) > 0 {
+			at, fit = p, append(fit, here...)
 		}
 	}
 	switch len(fit) {
