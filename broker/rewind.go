@@ -17,3 +17,9 @@ import (
 type Rewinder interface {
 	Rewind(ctx context.Context, s Subscription, from time.Time) error
 }
+
+// Keeper is what a [Broker] may be besides: one that knows for how long it
+// keeps messages, and so for how long it can deliver them again. Zero: forever.
+type Keeper interface {
+	MaxAge() time.Duration
+}

@@ -27,7 +27,7 @@ func Run(t *testing.T, a Adapter) {
 	if a.Patience == 0 {
 		a.Patience = 20 * time.Second
 	}
-	groups := []map[string]func(*bench){publishRules, dedupeRules, receiveRules, lifeRules}
+	groups := []map[string]func(*bench){publishRules, dedupeRules, receiveRules, lifeRules, rewindRules}
 	for _, rules := range groups {
 		for _, name := range slices.Sorted(maps.Keys(rules)) {
 			t.Run(name, func(t *testing.T) {

@@ -67,7 +67,8 @@ func (b *Broker) consumer(ctx context.Context, want jetstream.ConsumerConfig) (j
 	if err != nil {
 		return nil, err
 	}
-	want.DeliverPolicy = have.CachedInfo().Config.DeliverPolicy
+	began := have.CachedInfo().Config
+	want.DeliverPolicy, want.OptStartTime = began.DeliverPolicy, began.OptStartTime
 	c, err := b.js.CreateOrUpdateConsumer(ctx, streamName, want)
 	if err != nil {
 		return nil, err
