@@ -35,12 +35,13 @@ type night struct {
 	disk    *torture.Disk // nil without root
 	dir     string        // data of the fleet
 	secret  string
+	store   string       // URL of the store, as the test reaches it; empty: files in dir
 	client  *http.Client // of a customer
 	fleets  []*torture.Process
 	bank    *torture.Process
 	carrier *torture.Process
-	lines   []*torture.Proxy
-	poison  atomic.Int64 // messages that nobody can decode, so far
+	lines   []*torture.Proxy // to the bank, to the carrier, and more
+	poison  atomic.Int64     // messages that nobody can decode, so far
 	probes  atomic.Int64
 
 	mu             sync.Mutex
@@ -53,7 +54,7 @@ const hookSecret = "a-secret-of-the-night-that-is-long-enough"
 func newNight(t *testing.T, replicas int) *night {
 	t.Helper()
 	n := &night{t: t, bin: build(t, ""), secret: hookSecret}
-	hosts := []string{"bank", "carrier", "depot"}
+	hosts := []string{"bank", "carrier", "postgres", "nats"}
 	for i := range replicas {
 		hosts = append(hosts, fleetName(i))
 	}
@@ -349,7 +350,7 @@ const patience = 90 * time.Second
 
 // audit runs "shop audit", which reads files and needs no machine.
 func (n *night) audit(ctx context.Context) (r report, err error) {
-	cmd := exec.CommandContext(ctx, n.bin, "audit", "--data", n.dir, "--output", "json")
+	cmd := exec.CommandContext(ctx, n.bin, "audit", "--data", n.dir, "--store", n.store, "--output", "json")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	_ = cmd.Run() // what it has to say is in what it prints

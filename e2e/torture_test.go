@@ -55,7 +55,7 @@ func (n *night) faults(length time.Duration) []torture.Fault {
 		faults = append(faults, l.Cut(), l.Delay(300*time.Millisecond), l.Silence(), l.Throttle(2000))
 	}
 	if n.net.Breakable() {
-		for _, f := range n.fleets {
+		for _, f := range n.fleets { // the webhooks go to the first, and are late at worst
 			faults = append(faults, n.net.Partition(f.Name, "bank"), n.net.OneWay("bank", f.Name), n.net.OneWay(f.Name, "carrier"),
 				n.net.Loss(f.Name, "carrier", 0.2))
 		}

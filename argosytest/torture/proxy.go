@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -51,8 +52,8 @@ type ProxyConfig struct {
 	// a free one. Host nil: the machine of the test.
 	Host *Host
 	Addr string
-	// From is where Target, an IP address and port, is dialled from. Nil: the
-	// machine of the test.
+	// From is where Target is dialled from: an IP address and port, or the path
+	// of a Unix socket. Nil: the machine of the test.
 	From   *Host
 	Target string
 }
@@ -66,9 +67,13 @@ func NewProxy(t testing.TB, c ProxyConfig) *Proxy {
 	if err != nil {
 		t.Fatalf("torture: proxy %s: %v", c.Name, err)
 	}
+	network := "tcp"
+	if strings.HasPrefix(c.Target, "/") {
+		network = "unix"
+	}
 	p := &Proxy{
 		Name: c.Name, Addr: l.Addr().String(), listener: l, changed: make(chan struct{}), open: map[net.Conn]struct{}{},
-		dial: func(ctx context.Context) (net.Conn, error) { return from.Dial(ctx, "tcp", c.Target) },
+		dial: func(ctx context.Context) (net.Conn, error) { return from.Dial(ctx, network, c.Target) },
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.all.Go(p.serve)
