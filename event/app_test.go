@@ -1,7 +1,6 @@
 package event_test
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -120,8 +119,8 @@ type config struct {
 	fail    func(bool) error
 	declare func(s *service.Setup)
 	options service.Options
-	ttl     time.Duration // of leases; 15 s
-	test    storeTest     // set by start
+	set     func(*event.Settings) // changes settings, as the configuration would
+	test    storeTest             // set by start
 }
 
 var tables = fstest.MapFS{
@@ -174,8 +173,10 @@ func tryStart(t storeTest, c config) (*app, error) {
 	a := &app{t: t, setup: s, db: s.DB(tables), changed: c.changed}
 	c.test = t
 	c.declare(s)
-	for _, settings := range s.Configs() {
-		event.SetLeaseTTL(settings, cmp.Or(c.ttl, 15*time.Second))
+	for _, ptr := range s.Configs() {
+		if settings, ok := ptr.(*event.Settings); ok && c.set != nil {
+			c.set(settings)
+		}
 	}
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
@@ -337,3 +338,6 @@ func (p placed) publish(a *app, key string, numbers ...int64) {
 		})
 	}
 }
+
+// shortLeases lets a test wait for the end of a lease.
+func shortLeases(s *event.Settings) { s.LeaseTTL = 300 * time.Millisecond }

@@ -154,7 +154,7 @@ func crash(t storeTest, p *power) bool {
 		}
 		return record(ctx, tx, m)
 	}
-	c := config{name: fmt.Sprint("shop", p.at), ttl: 300 * time.Millisecond, dir: t.TempDir(), broker: fragile{b, p}, changed: p.changed, declare: func(s *service.Setup) {
+	c := config{name: fmt.Sprint("shop", p.at), set: shortLeases, dir: t.TempDir(), broker: fragile{b, p}, changed: p.changed, declare: func(s *service.Setup) {
 		out.Publisher = event.Publishes[*eventpb.Placed](s)
 		event.Consume(s, flaky, event.Backoff(time.Microsecond, time.Millisecond), event.MaxAttempts(1_000_000))
 	}, fail: p.transaction}

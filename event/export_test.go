@@ -2,24 +2,12 @@ package event
 
 import (
 	"context"
-	"time"
 
 	"github.com/argosy-go/argosy/service"
 )
 
-// SetOutboxLimit changes a declared setting, as the configuration would.
-func SetOutboxLimit(config any, n int) {
-	if s, ok := config.(*settings); ok {
-		s.OutboxLimit = n
-	}
-}
-
-// SetLeaseTTL changes a declared setting, as the configuration would.
-func SetLeaseTTL(config any, d time.Duration) {
-	if s, ok := config.(*settings); ok {
-		s.LeaseTTL = d
-	}
-}
+// Settings are those that a service declared, as the configuration sees them.
+type Settings = settings
 
 // Trim is the work of the janitor, once.
 func Trim(ctx context.Context, s *service.Setup) error {

@@ -241,10 +241,13 @@ func body(in incoming) []byte {
 }
 
 // explain returns an error as text that every store takes.
-func explain(err error) string {
-	text := strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "\uFFFD"), "\x00", "\uFFFD")
-	if len(text) > 4096 {
-		text = strings.ToValidUTF8(text[:4096], "")
+func explain(err error) string { return clean(err.Error(), 4096) }
+
+// clean returns text that every store takes, of at most that many bytes.
+func clean(text string, most int) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
 	}
 	return text
 }

@@ -229,10 +229,7 @@ func TestAFullOutboxRefusesEvents(t *testing.T) {
 		var p placed
 		a := start(t, config{broker: b, changed: changed, declare: func(s *service.Setup) {
 			p.Publisher = event.Publishes[*eventpb.Placed](s)
-			for _, c := range s.Configs() {
-				event.SetOutboxLimit(c, 3)
-			}
-		}})
+		}, set: func(s *event.Settings) { s.OutboxLimit = 3 }})
 		publish := func() error {
 			return a.db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 				p.Publish(tx, &eventpb.Placed{OrderId: "a"})

@@ -392,10 +392,6 @@ func (r *runtime) survey(ctx context.Context) error {
 	}
 	r.depth.Store(n)
 	r.metrics.depth.Set(float64(n))
-	age := 0.0
-	if !oldest.IsZero() {
-		age = max(0, r.setup.Now().Sub(oldest.Time).Seconds())
-	}
-	r.metrics.oldest.Set(age)
+	r.metrics.oldest.Set(r.age(oldest.Time))
 	return nil
 }

@@ -62,12 +62,12 @@ func (f *fetcher) rewind(ctx context.Context, h *hold) error {
 	if err := f.declare(ctx); err != nil {
 		return err
 	}
-	b, ok := f.setup.Broker().(broker.Rewinder)
-	if !ok {
-		return fmt.Errorf("rewind %s: the broker cannot", f.durable)
-	}
-	if err := b.Rewind(ctx, f.subscription(), from); err != nil {
+	if b, ok := f.setup.Broker().(broker.Rewinder); !ok {
+		f.setup.Log().Error("a consumer does not go back: its broker cannot", "consumer", f.durable)
+	} else if err := b.Rewind(ctx, f.subscription(), from); err != nil {
 		return fmt.Errorf("rewind %s: %w", f.durable, err)
+	} else {
+		f.setup.Log().Info("a consumer goes back to an earlier position", "consumer", f.durable, "partition", f.span.first, "from", from)
 	}
 	err = f.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if err := h.check(ctx, tx); err != nil {
@@ -80,6 +80,5 @@ func (f *fetcher) rewind(ctx context.Context, h *hold) error {
 	if err != nil {
 		return fmt.Errorf("rewind %s: %w", f.durable, err)
 	}
-	f.setup.Log().Info("a consumer goes back to an earlier position", "consumer", f.durable, "partition", f.span.first, "from", from)
 	return nil
 }

@@ -25,8 +25,28 @@ func Migrations() fs.FS { return embedded }
 
 // settings are the settings of the events of a service.
 type settings struct {
-	OutboxLimit int           `default:"1000000" usage:"how many events may wait for the broker before publishing is refused"`
-	LeaseTTL    time.Duration `default:"15s" usage:"how long a replica that does not report keeps what it works on from the others"`
+	OutboxLimit      int           `default:"1000000" usage:"how many events may wait for the broker before publishing is refused"`
+	LeaseTTL         time.Duration `default:"15s" usage:"how long a replica that does not report keeps what it works on from the others"`
+	InboxMaxAge      time.Duration `default:"216h" usage:"how long a consumer remembers an event; never less than a day longer than the broker keeps it"`
+	DeadLetterMaxAge time.Duration `default:"0" usage:"how long a dead letter is kept; 0 until it is replayed or discarded"`
+}
+
+// defaults are the settings of a service that is configured by nobody.
+func defaults() settings {
+	return settings{OutboxLimit: 1_000_000, LeaseTTL: 15 * time.Second, InboxMaxAge: 9 * 24 * time.Hour}
+}
+
+// valid says what is wrong with the settings.
+func (s settings) valid() error {
+	switch {
+	case s.OutboxLimit < 1:
+		return fmt.Errorf("OutboxLimit is %d and must be positive", s.OutboxLimit)
+	case s.LeaseTTL <= 0, s.InboxMaxAge <= 0:
+		return fmt.Errorf("LeaseTTL is %v and InboxMaxAge is %v, and both must be positive", s.LeaseTTL, s.InboxMaxAge)
+	case s.DeadLetterMaxAge < 0:
+		return fmt.Errorf("DeadLetterMaxAge is %v and must not be negative", s.DeadLetterMaxAge)
+	}
+	return nil
 }
 
 // runtime is what one service keeps for its events.
@@ -49,7 +69,7 @@ func runtimeOf(s *service.Setup) *runtime {
 		r := &runtime{
 			setup:    s,
 			db:       s.DB(nil),
-			settings: settings{OutboxLimit: 1_000_000, LeaseTTL: 15 * time.Second},
+			settings: defaults(),
 			metrics:  newMetrics(s.Telemetry().Registry(), s.Name()),
 		}
 		r.roster = newRoster(r)
@@ -58,6 +78,7 @@ func runtimeOf(s *service.Setup) *runtime {
 		s.UseBroker()
 		s.Config(&r.settings)
 		s.OnStart("events", r.start)
+		r.admin()
 		s.Worker(service.Worker{Stage: service.Output, Name: "outbox relay", Run: r.relay})
 		s.Worker(service.Worker{Stage: service.Work, Name: "outbox survey", Run: r.watch})
 		s.Worker(service.Worker{Stage: service.Work, Name: "inbox janitor", Run: r.janitor})
@@ -83,11 +104,8 @@ func (r *runtime) start(ctx context.Context) error {
 	if r.setup.Broker() == nil {
 		return errors.New("events need a broker, and none was opened")
 	}
-	if r.settings.OutboxLimit < 1 {
-		return fmt.Errorf("the outbox limit of %s is %d and must be positive", r.setup.Name(), r.settings.OutboxLimit)
-	}
-	if r.settings.LeaseTTL <= 0 {
-		return fmt.Errorf("the lifetime of leases of %s is %v and must be positive", r.setup.Name(), r.settings.LeaseTTL)
+	if err := r.settings.valid(); err != nil {
+		return fmt.Errorf("the events of %s: %w", r.setup.Name(), err)
 	}
 	if err := r.survey(ctx); err != nil {
 		return err
