@@ -161,7 +161,7 @@ func local(r *http.Request) error {
 // loopbackAddr reports whether a remote address is of this machine alone.
 func loopbackAddr(addr string) bool {
 	ap, err := netip.ParseAddrPort(addr)
-	return err == nil && ap.Addr().Unmap().IsLoopback()
+	return err == nil && ap.Addr().IsLoopback()
 }
 
 // loopbackHost reports whether a Host header names the loopback interface. A
@@ -174,7 +174,7 @@ func loopbackHost(host string) bool {
 		return true
 	}
 	ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"))
-	return err == nil && ip.Unmap().IsLoopback()
+	return err == nil && ip.IsLoopback()
 }
 
 // takeBody reads the body before any handler: it is small, so a slow or a
