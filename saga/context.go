@@ -2,6 +2,8 @@ package saga
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -27,20 +29,41 @@ func (e *engine) context(r *record) context.Context {
 	return telemetry.WithTraceparent(ctx, r.trace)
 }
 
+// patience is how long one attempt may take: no longer than what is left until
+// a deadline.
+func (e *engine) patience(r *record, s *step) time.Duration {
+	d, now := s.timeout, e.now().UnixMicro()
+	until := func(at int64) {
+		if left := time.Duration(at-now) * time.Microsecond; left > 0 { // else it is the attempt after a crash
+			d = min(d, left)
+		}
+	}
+	if r.status == forward && s.limited() {
+		until(r.wake)
+	}
+	if r.status == forward && !r.pivoted && r.deadline > 0 {
+		until(r.deadline)
+	}
+	return d
+}
+
 // enter returns the context of one attempt, and a function that ends it.
 func (e *engine) enter(r *record, s *step) (context.Context, func(error)) {
-	ctx, cancel := context.WithTimeout(r.ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(r.ctx, e.patience(r, s))
 	ctx = rpc.WithIdempotencyKey(ctx, r.stepKey())
+	if _, item, ok := strings.Cut(r.step, "/"); ok {
+		ctx = context.WithValue(ctx, itemKey{}, item)
+	}
 	if r.trace == "" {
 		return ctx, func(error) { cancel() }
 	}
-	name := "saga " + r.saga + "/" + r.step
+	name := "saga " + r.saga + "/" + s.name
 	if r.status == backward {
 		name += "/undo"
 	}
 	ctx, span := e.s.Telemetry().TracerOf(e.s.Name()).Start(ctx, name, trace.WithAttributes(
 		attribute.String("argosy.saga", r.saga), attribute.String("argosy.run", r.id),
-		attribute.String("argosy.step", r.step), attribute.Int("argosy.attempt", r.attempt+1)))
+		attribute.String("argosy.step", s.name), attribute.Int("argosy.attempt", r.attempt+1)))
 	return ctx, func(err error) {
 		if err != nil {
 			span.SetStatus(codes.Error, judge(err).String())

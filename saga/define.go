@@ -2,12 +2,16 @@ package saga
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -24,11 +28,16 @@ func Migrations() fs.FS { return migrationFiles }
 
 // definition is a saga without its type.
 type definition struct {
-	name  string
-	steps []*step
-	index map[string]int
-	pivot int // len(steps) when there is none
-	end   func(ctx context.Context, tx *store.Tx, state proto.Message, o Outcome) error
+	name     string
+	version  string         // a digest of the list: see version
+	roots    []*step        // as they were given
+	steps    []*step        // all, also those in a When or an Each, in order
+	plain    []place        // the places of steps, where there are no branches
+	branches bool           // there is a When or an Each
+	index    map[string]int // of steps
+	pivot    int            // len(steps) when there is none
+	deadline func(state proto.Message) time.Duration
+	end      func(ctx context.Context, tx *store.Tx, state proto.Message, o Outcome) error
 	// onStep is nil when nobody wants to know.
 	onStep func(ctx context.Context, tx *store.Tx, state proto.Message, name string) error
 	fresh  func() proto.Message
@@ -78,41 +87,26 @@ func (d *definition) build(steps []*step) error {
 		if err := s.check(); err != nil {
 			bad("step %q: %w", s.name, err)
 		}
-		if s.kind == kindOnStep {
+		switch s.kind {
+		case kindOnStep:
 			if d.onStep != nil {
 				bad("OnStep is given twice")
 			}
 			d.onStep = s.onStep
-			continue
-		}
-		if s.kind == kindEnd {
+		case kindDeadline:
+			if d.deadline != nil {
+				bad("Deadline is given twice")
+			}
+			d.deadline = s.sleep
+		case kindEnd:
 			if i != len(steps)-1 {
 				bad("End must be the last of the list, once")
 			}
 			d.end = s.end
-			continue
+		default:
+			d.roots = append(d.roots, s)
+			d.add(s, bad)
 		}
-		if len(s.name) > 64 || !nameForm.MatchString(s.name) {
-			bad("step %q: the name must be lower case letters, digits and single hyphens, at most 64", s.name)
-		}
-		if s.name == "undo" { // "<run>/<step>/undo" is the key of an undo
-			bad("step %q: the name is reserved", s.name)
-		}
-		if _, twice := d.index[s.name]; twice {
-			bad("step %q: two steps have this name", s.name)
-		}
-		switch {
-		case s.kind == kindPivot && d.pivot >= 0:
-			bad("step %q: a second pivot; %q is the pivot", s.name, d.steps[d.pivot].name)
-		case s.kind == kindPivot:
-			d.pivot = len(d.steps)
-		case s.kind == kindDo && d.pivot >= 0:
-			bad("step %q: a Do after the pivot can no longer be undone: use Then", s.name)
-		case s.kind == kindThen && d.pivot < 0:
-			bad("step %q: a Then needs a pivot before it: use Do", s.name)
-		}
-		d.index[s.name] = len(d.steps)
-		d.steps = append(d.steps, s)
 	}
 	if len(d.steps) == 0 {
 		bad("no steps")
@@ -120,11 +114,55 @@ func (d *definition) build(steps []*step) error {
 	if d.pivot < 0 {
 		d.pivot = len(d.steps)
 	}
+	d.plain = expand(nil, d.roots, choices{})
+	d.version = d.digest()
 	return errors.Join(errs...)
 }
 
-// step returns the step of that name, or nil.
-func (d *definition) step(name string) *step {
+// add takes in a step and those that it holds.
+func (d *definition) add(s *step, bad func(format string, args ...any)) {
+	if len(s.name) > 64 || !nameForm.MatchString(s.name) {
+		bad("step %q: the name must be lower case letters, digits and single hyphens, at most 64", s.name)
+	}
+	if s.name == "undo" { // "<run>/<step>/undo" is the key of an undo
+		bad("step %q: the name is reserved", s.name)
+	}
+	if _, twice := d.index[s.name]; twice {
+		bad("step %q: two steps have this name", s.name)
+	}
+	switch {
+	case s.kind == kindPivot && d.pivot >= 0:
+		bad("step %q: a second pivot; %q is the pivot", s.name, d.steps[d.pivot].name)
+	case s.kind == kindPivot:
+		d.pivot = len(d.steps)
+	case s.kind == kindDo && d.pivot >= 0:
+		bad("step %q: a Do after the pivot can no longer be undone: use Then", s.name)
+	case s.kind == kindThen && d.pivot < 0:
+		bad("step %q: a Then needs a pivot before it: use Do", s.name)
+	}
+	d.index[s.name] = len(d.steps)
+	d.steps = append(d.steps, s)
+	d.branches = d.branches || s.kind == kindWhen || s.kind == kindEach
+	for _, inner := range s.steps {
+		if err := inner.check(); err != nil {
+			bad("step %q: %w", inner.name, err)
+		}
+		d.add(inner, bad)
+	}
+}
+
+// digest is the version of a list: its names and kinds, in order.
+func (d *definition) digest() string {
+	h := sha256.New()
+	for _, s := range d.steps {
+		fmt.Fprintf(h, "%v %s %d\n", s.kind, s.name, len(s.steps))
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+// step returns the step at a path ("step" or "step/item"), or nil.
+func (d *definition) step(path string) *step {
+	name, _, _ := strings.Cut(path, "/")
 	if i, ok := d.index[name]; ok {
 		return d.steps[i]
 	}
@@ -135,34 +173,32 @@ func (d *definition) step(name string) *step {
 // steps that come before it are the ones that it has done. Going back, each
 // step only has to be known when its turn comes.
 func (d *definition) agree(r *record) error {
-	i := len(d.steps)
+	places, err := d.plan(r.choices)
+	if err != nil {
+		return err
+	}
+	i := len(places)
 	if r.step != "" {
-		var ok bool
-		if i, ok = d.index[r.step]; !ok {
-			return fmt.Errorf("the program has no step %q in saga %q", r.step, d.name)
-		}
+		i = slices.IndexFunc(places, func(p place) bool { return p.path() == r.step })
 	}
 	if r.status != forward {
+		if d.step(r.step) == nil && r.step != "" {
+			return fmt.Errorf("the program has no step %q in saga %q", r.step, d.name)
+		}
 		return nil
 	}
-	done := split(r.done)
-	for n, s := range d.steps[:i] {
-		if n >= len(done) || done[n] != s.name {
-			return fmt.Errorf("the run has done [%s], but the program's list up to %q is [%s]", r.done, r.step, d.upTo(i))
-		}
+	if i < 0 {
+		return fmt.Errorf("the program has no step %q in saga %q", r.step, d.name)
 	}
-	if len(done) != i {
-		return fmt.Errorf("the run has done [%s], but the program's list up to %q is [%s]", r.done, r.step, d.upTo(i))
+	done := split(r.done)
+	if !slices.EqualFunc(places[:i], done, func(p place, name string) bool { return p.path() == name }) {
+		names := make([]string, i)
+		for n, p := range places[:i] {
+			names[n] = p.path()
+		}
+		return fmt.Errorf("the run has done [%s], but the program's list up to %q is [%s]", r.done, r.step, strings.Join(names, ","))
 	}
 	return nil
-}
-
-func (d *definition) upTo(i int) string {
-	names := make([]string, i)
-	for n, s := range d.steps[:i] {
-		names[n] = s.name
-	}
-	return strings.Join(names, ",")
 }
 
 // decode returns the state that b holds.

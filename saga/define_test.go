@@ -39,7 +39,7 @@ func TestDefineRefuses(t *testing.T) {
 		"an End that is not the last":       {[]Step[state]{End(ended), ok}, "End must be the last"},
 		"two Ends":                          {[]Step[state]{ok, End(ended), End(ended)}, "End must be the last"},
 		"an Undo of a Then":                 {[]Step[state]{Pivot("p", nothing), Then("t", nothing).Undo(nothing)}, "Undo is for Do steps, and this is a Then"},
-		"a Within that is not for an Await": {[]Step[state]{Do("a", nothing).NoUndo().Within(time.Second)}, "Within is for Await steps, and this is a Do"},
+		"a Within of a Sleep":               {[]Step[state]{Sleep("a", func(state) time.Duration { return 1 }).Within(time.Second)}, "Within is for Await, Do, Pivot and Then steps, and this is a Sleep"},
 		"an Else without Within":            {[]Step[state]{Await("a", taken).Else(nothingTx)}, "Else needs Within"},
 		"no attempts":                       {[]Step[state]{Do("a", nothing).NoUndo().Attempts(0)}, "Attempts must be positive"},
 		"a backoff that shrinks":            {[]Step[state]{Do("a", nothing).NoUndo().Backoff(2, 1)}, "Backoff needs"},

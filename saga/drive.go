@@ -43,12 +43,13 @@ func (e *engine) stop(r *record, err error, quiet bool) {
 // advance takes one step and returns the run after it, or nil.
 func (e *engine) advance(d *definition, r *record) *record {
 	s := d.step(r.step)
-	var n *record
 	switch {
 	case r.turned(): // before the attempt: a cancel was waiting
-		n = e.move(r, pure(func(r *record) move { return e.turn(d, r, r.cancelled(), r.doubt) }))
+		return e.move(r, pure(func(r *record) move { return e.turn(d, r, r.cancelled(), r.doubt) }))
+	case r.late(e.now()):
+		return e.move(r, pure(func(r *record) move { return e.overdue(d, r) }))
 	case r.step == "":
-		n = e.move(r, pure(func(r *record) move {
+		return e.move(r, pure(func(r *record) move {
 			if r.turned() {
 				return e.turn(d, r, r.cancelled(), false)
 			}
@@ -56,14 +57,33 @@ func (e *engine) advance(d *definition, r *record) *record {
 		}))
 	case s == nil:
 		e.stop(r, ErrChanged.WithMessage("the program has no step %q in saga %q", r.step, r.saga), false)
+	case r.crashes >= CrashLimit:
+		e.stop(r, ErrCrashes.WithMessage("the process ended %d times while it took the step %q", r.crashes, r.step), false)
+	case r.doubt && e.now().Sub(micros(r.begun)) > KeyLife:
+		e.stop(r, ErrKeyExpired.WithMessage("the step %q began at %s, and its outcome is unknown: whoever it calls may have forgotten its key",
+			r.step, micros(r.begun).Format(time.RFC3339)), false)
 	case r.status == backward:
-		n = e.undo(d, r, s)
+		return e.undo(d, r, s)
 	case s.inTx():
-		n = e.forthTx(d, r, s)
+		return e.forthTx(d, r, s)
 	default:
-		n = e.forth(d, r, s)
+		return e.forth(d, r, s)
 	}
-	return n
+	return nil
+}
+
+// overdue makes the move of a run whose deadline has passed: back, or an alarm
+// where there is no way back.
+func (e *engine) overdue(d *definition, r *record) move {
+	if r.turned() {
+		return e.turn(d, r, r.cancelled(), r.doubt)
+	}
+	if !r.pivoted {
+		return e.turn(d, r, ErrDeadline, r.doubt)
+	}
+	n := r.fork()
+	n.deadline = -r.deadline
+	return move{next: n, log: []Event{{Kind: "late", Step: r.step}}}
 }
 
 // turned reports whether a cancel makes the run go back.
@@ -73,7 +93,7 @@ func (r *record) turned() bool { return r.cancel && r.status == forward && !r.pi
 func (e *engine) turn(d *definition, r *record, cause error, own bool) move {
 	n := r.fork()
 	at := n.step
-	n.compensate(d, e.instance, cause, own)
+	n.compensate(d, e.instance, e.now(), cause, own)
 	return move{next: n, log: []Event{{Kind: "compensate", Step: at, Detail: cause.Error()}}}
 }
 
@@ -90,27 +110,33 @@ func (e *engine) forth(d *definition, r *record, s *step) *record {
 	if err != nil {
 		return e.failed(d, r, s, err, halted)
 	}
-	return e.move(r, pure(func(r *record) move {
-		m := e.done(d, r, s, state)
+	return e.move(r, func(_ context.Context, _ *store.Tx, r *record) (move, error) {
+		m, err := e.done(d, r, r.choices, state)
 		m.encoded = b
-		return m
-	}))
+		return m, err
+	})
 }
 
-// done makes the move of a step that has succeeded.
-func (e *engine) done(d *definition, r *record, s *step, state proto.Message) move {
-	n := r.fork()
-	n.done = add(r.done, s.name)
-	if r.turned() {
-		n.compensate(d, e.instance, r.cancelled(), false)
-		return move{next: n, state: state, log: []Event{{Kind: "compensate", Step: s.name, Detail: r.cancelled().Error()}}}
+// done makes the move of a step that has succeeded, with what it has decided.
+func (e *engine) done(d *definition, r *record, decided string, state proto.Message) (move, error) {
+	n, now := r.fork(), e.now()
+	n.done, n.choices = add(r.done, r.step), decided
+	next, err := d.after(r.step, decided)
+	if err != nil {
+		return move{}, err
 	}
-	var next *step
-	if i := d.index[s.name] + 1; i < len(d.steps) {
-		next = d.steps[i]
+	var cause error
+	switch {
+	case r.turned():
+		cause = r.cancelled()
+	case !r.pivoted && next.step != nil && r.late(now): // so the pivot is not begun after the deadline
+		cause = ErrDeadline
+	default:
+		n.enter(d, next, e.instance, now)
+		return move{next: n, state: state}, nil
 	}
-	n.enter(d, next, e.instance, e.now())
-	return move{next: n, state: state}
+	n.compensate(d, e.instance, now, cause, false)
+	return move{next: n, state: state, log: []Event{{Kind: "compensate", Step: r.step, Detail: cause.Error()}}}, nil
 }
 
 // forthTx takes a step that works in the transaction which stores its result.
@@ -122,6 +148,13 @@ func (e *engine) forthTx(d *definition, r *record, s *step) *record {
 				return e.turn(d, r, r.cancelled(), r.doubt), nil
 			}
 			state := proto.Clone(r.original)
+			if s.decides() {
+				decided, err := s.choose(r.choices, state)
+				if err != nil {
+					return move{}, err
+				}
+				return e.done(d, r, decided, nil)
+			}
 			again, err := e.effect(ctx, tx, r, s, state)
 			if err != nil {
 				return move{}, err
@@ -129,7 +162,7 @@ func (e *engine) forthTx(d *definition, r *record, s *step) *record {
 			if again != nil {
 				return move{next: again}, nil
 			}
-			return e.done(d, r, s, state), nil
+			return e.done(d, r, r.choices, state)
 		}, true)
 		return err
 	})
@@ -188,8 +221,8 @@ func (e *engine) undo(d *definition, r *record, s *step) *record {
 	var state proto.Message
 	back := func(r *record, state proto.Message) move {
 		next := r.fork()
-		next.pop(d, e.instance)
-		return move{next: next, state: state, log: []Event{{Kind: "undone", Step: s.name}}}
+		next.pop(d, e.instance, e.now())
+		return move{next: next, state: state, log: []Event{{Kind: "undone", Step: r.step}}}
 	}
 	err, halted := e.attempt(r, s, func(attempt context.Context) (err error) {
 		switch {
@@ -225,7 +258,7 @@ func (e *engine) undo(d *definition, r *record, s *step) *record {
 // which therefore does not count.
 func (e *engine) failed(d *definition, r *record, s *step, err error, halted bool) *record {
 	v := judge(err)
-	inTx := s.doTx != nil && r.status == forward || s.undoTx != nil && r.status == backward || s.kind == kindAwait || s.kind == kindSleep
+	inTx := r.status == forward && s.inTx() || r.status == backward && s.undoTx != nil
 	if inTx && v == unknown { // rolled back
 		v = notDone
 	}
@@ -248,26 +281,28 @@ func (e *engine) failed(d *definition, r *record, s *step, err error, halted boo
 
 // sentence decides what follows from a failed attempt that n has counted.
 func (e *engine) sentence(d *definition, n *record, s *step, v verdict, err error) move {
-	at, limit := d.index[s.name], s.attempts
+	at, limit, next := d.index[s.name], s.attempts, e.now().Add(backoff(s, n.attempt, err))
 	if n.status == backward {
 		limit = s.undos
 	}
-	final := v == refused || n.attempt >= limit
+	final := v == refused || n.attempt >= limit || n.status == forward && s.limited() && next.UnixMicro() >= n.wake
 	before := n.status == forward && at < d.pivot
 	spared := n.status == forward && at == d.pivot && (!n.doubt || v == refused && conclusive(err)) // the pivot certainly has no effect
 	switch {
 	case before && n.turned():
 		return e.turn(d, n, n.cancelled(), n.doubt)
+	case before && n.late(e.now()):
+		return e.turn(d, n, ErrDeadline.Wrap(err), n.doubt)
 	case final && before:
 		return e.turn(d, n, err, n.doubt)
 	case final && spared:
 		return e.turn(d, n, err, false)
 	case final:
 		n.park(err, v == refused && !n.doubt)
-		return move{next: n, log: []Event{{Kind: "parked", Step: s.name, Detail: err.Error()}}}
+		return move{next: n, log: []Event{{Kind: "parked", Step: n.step, Attempt: n.attempt, Detail: err.Error()}}}
 	}
-	n.rest(e.now().Add(backoff(s, n.attempt, err)).UnixMicro())
-	return move{next: n, log: []Event{{Kind: "failed", Step: s.name, Detail: err.Error()}}}
+	n.rest(next.UnixMicro())
+	return move{next: n, log: []Event{{Kind: "failed", Step: n.step, Attempt: n.attempt, Detail: err.Error()}}}
 }
 
 // attempt calls f as one attempt of the step: with its key, deadline, trace and

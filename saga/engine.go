@@ -3,6 +3,7 @@ package saga
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,13 +17,31 @@ const (
 	runsAtOnce = 256
 	// queueLimit bounds the runs in memory; more wait in the store.
 	queueLimit = 8192
-	// lease is how long an instance keeps its runs without a sign of life.
+	// claimBatch bounds the runs that one transaction claims, so that the
+	// instances that share a store share what is due.
+	claimBatch = 64
+	// lease is how long an instance keeps its runs without a sign of life,
+	// unless the settings say otherwise.
 	lease = 15 * time.Second
-	// pollEvery is how often the store is asked for due runs, at least.
+	// pollEvery is how often the store is asked for due runs, nearly.
 	pollEvery = time.Second
+	// spread is by how much instances that share a store come at different times.
+	spread = 20 * time.Millisecond
 	// drainGrace is how long attempts may go on when the program stops.
 	drainGrace = 5 * time.Second
 )
+
+// The topics of the hints that instances give each other.
+const (
+	topicDue  = "argosy/saga"      // a run is due that nobody holds
+	topicOver = "argosy/saga/over" // a run has ended or is parked
+)
+
+// settings are the settings of the sagas of a service.
+type settings struct {
+	SagaLease     time.Duration `default:"15s" usage:"how long an instance keeps its runs of sagas without a sign of life before others take them over"`
+	SagaRetention time.Duration `default:"720h" usage:"how long runs of sagas are kept when they have ended"`
+}
 
 // engine runs the sagas of one service. A run is worked on by the instance that
 // its row names; all others leave it alone until that instance's lease has run
@@ -34,6 +53,9 @@ type engine struct {
 	instance string
 	sagas    map[string]*definition // written during setup only
 	meters   *meters
+	settings settings
+	warned   time.Time // of runs that nobody claims; used by the worker of the runs
+	versions []any     // those that this instance knows, once it has begun
 
 	base   context.Context // of all attempts; ends when a drain takes too long
 	cancel context.CancelCauseFunc
@@ -56,11 +78,14 @@ type engine struct {
 func engineOf(s *service.Setup) *engine {
 	return service.Part(s, func() *engine {
 		e := &engine{
-			s: s, db: s.DB(nil), instance: s.Instance(), sagas: map[string]*definition{}, meters: newMeters(s),
+			s: s, db: s.DB(nil), instance: s.Instance(), sagas: map[string]*definition{}, meters: newMeters(s), settings: settings{SagaLease: lease, SagaRetention: Retention},
 			mine: map[key]struct{}{}, waiters: map[key][]chan struct{}{}, wakeup: make(chan struct{}, 1),
 		}
 		e.base, e.cancel = context.WithCancelCause(context.Background())
 		e.db.Migrations("argosy_saga", Migrations())
+		store.Part(e.db, func() *engine { return e })
+		s.Config(&e.settings)
+		e.admin()
 		s.OnStart("sagas", e.begin)
 		s.Worker(service.Worker{Stage: service.Intake, Name: "saga-timers", Run: e.poll})
 		s.Worker(service.Worker{Stage: service.Work, Name: "saga-runs", Run: e.run})
@@ -73,11 +98,18 @@ func (e *engine) now() time.Time { return e.s.Now() }
 // begin takes the lease of this instance. A SQLite file belongs to one process
 // at a time, so that the runs of every other holder are free at once.
 func (e *engine) begin(ctx context.Context) error {
+	if e.settings.SagaLease < time.Second || e.settings.SagaRetention <= 0 {
+		return fmt.Errorf("the sagas of %s need a lease of at least 1s and a retention, and have %v and %v",
+			e.s.Name(), e.settings.SagaLease, e.settings.SagaRetention)
+	}
 	err := e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		if e.db.Dialect() == store.SQLite {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM argosy_saga_holders WHERE holder <> $1", e.instance); err != nil {
 				return err
 			}
+		}
+		if err := e.announce(ctx, tx); err != nil {
+			return err
 		}
 		return e.beat(ctx, tx)
 	})
@@ -90,7 +122,7 @@ func (e *engine) begin(ctx context.Context) error {
 // beat renews the lease of this instance.
 func (e *engine) beat(ctx context.Context, tx *store.Tx) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO argosy_saga_holders (holder, until) VALUES ($1, $2)
-		ON CONFLICT (holder) DO UPDATE SET until = excluded.until`, e.instance, store.At(e.now().Add(lease)))
+		ON CONFLICT (holder) DO UPDATE SET until = excluded.until`, e.instance, store.At(e.now().Add(e.settings.SagaLease)))
 	return err
 }
 
@@ -102,7 +134,7 @@ func (e *engine) run(ctx context.Context) error {
 	e.open, e.closed = true, false
 	e.spawn()
 	e.mu.Unlock()
-	tick := time.NewTicker(lease / 3)
+	tick := time.NewTicker(e.settings.SagaLease / 3)
 	defer tick.Stop()
 	for {
 		select {
@@ -112,7 +144,7 @@ func (e *engine) run(ctx context.Context) error {
 		}
 		err := e.db.Do(ctx, e.beat)
 		if err == nil {
-			err = e.db.Read(ctx, e.meters.census)
+			err = e.census(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			e.s.Log().Warn("the lease of the sagas could not be renewed", "error", err)
@@ -133,6 +165,7 @@ func (e *engine) drain(ctx context.Context) error {
 	clear(e.mine)
 	e.mu.Unlock()
 	return e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		tx.AfterCommit(func() { e.db.Notify(topicDue) })
 		_, err := tx.ExecContext(ctx, "UPDATE argosy_saga_runs SET holder = '', due = $1 WHERE holder = $2", store.At(e.now()), e.instance)
 		if err != nil {
 			return err
@@ -240,6 +273,15 @@ func (e *engine) wake() {
 	}
 }
 
+// stir makes the pollers look now: something is due that nobody may hold.
+func (e *engine) stir() {
+	e.wake()
+	e.db.Notify(topicDue)
+}
+
+// rumour makes the poller look a little later: other instances have heard too.
+func (e *engine) rumour() { time.AfterFunc(rand.N(spread), e.wake) }
+
 // wakeAt makes the poller look at the time, in microseconds, at the latest.
 func (e *engine) wakeAt(at int64) {
 	if at < e.target.Load() {
@@ -267,6 +309,18 @@ func (e *engine) subscribe(k key) (<-chan struct{}, func()) {
 		if e.waiters[k] = list; len(list) == 0 {
 			delete(e.waiters, k)
 		}
+	}
+}
+
+// publishAll makes everybody who waits for the end of a run look.
+func (e *engine) publishAll() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for k, list := range e.waiters {
+		for _, ch := range list {
+			close(ch)
+		}
+		delete(e.waiters, k)
 	}
 }
 

@@ -24,6 +24,14 @@ var (
 	ErrChanged = fault.New(codes.FailedPrecondition, "SAGA_CHANGED", "the run does not fit the saga that the program defines")
 	// ErrTimeout: the signal of an Await did not come in time.
 	ErrTimeout = fault.New(codes.DeadlineExceeded, "SIGNAL_TIMEOUT", "the signal did not come in time")
+	// ErrDeadline: the run did not reach its pivot in time.
+	ErrDeadline = fault.New(codes.DeadlineExceeded, "SAGA_DEADLINE", "the run did not reach its pivot before its deadline")
+	// ErrCrashes: a run was parked since processes kept ending while they took
+	// its step.
+	ErrCrashes = fault.New(codes.Aborted, "SAGA_CRASHES", "processes kept ending while they took the step")
+	// ErrKeyExpired: a run was parked since the outcome of its step is unknown
+	// and the step's key may have been forgotten: see KeyLife.
+	ErrKeyExpired = fault.New(codes.FailedPrecondition, "SAGA_KEY_EXPIRED", "the outcome of the step is unknown, and its key is too old to ask again")
 	// ErrEnd: the End function kept failing.
 	ErrEnd = fault.New(codes.Internal, "SAGA_END_FAILED", "the End function kept failing")
 )

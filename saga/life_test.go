@@ -385,7 +385,7 @@ func testMoreRunsThanAtOnceAllEnd(t storeTest) {
 	}
 	var infos []Info
 	err := a.db.Read(context.Background(), func(ctx context.Context, q store.Querier) (err error) {
-		infos, err = List(ctx, q, Filter{Saga: "course", States: []State{Completed}, Limit: 5})
+		infos, _, err = List(ctx, q, Filter{Saga: "course", States: []State{Completed}, Limit: 5})
 		return err
 	})
 	if err != nil || len(infos) != 5 || infos[0].Saga != "course" || infos[0].State != Completed {

@@ -17,8 +17,11 @@ type meters struct {
 	ended    *prometheus.CounterVec
 	attempts *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	crashes  *prometheus.CounterVec
+	late     *prometheus.CounterVec
 	active   prometheus.Gauge
 	parked   prometheus.Gauge
+	left     prometheus.Gauge
 }
 
 func newMeters(s *service.Setup) *meters {
@@ -37,8 +40,11 @@ func newMeters(s *service.Setup) *meters {
 			Name: "argosy_saga_step_seconds", Help: "Duration of the attempts of steps.", ConstLabels: labels,
 			Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9),
 		}, []string{"saga", "step"})),
-		active: gauge("active", "Runs that go on or wait, in the whole store."),
-		parked: gauge("parked", "Runs that wait for a person, in the whole store."),
+		crashes: counter("crashes_total", "Runs taken over from a process that ended while it took their step.", "saga", "step"),
+		late:    counter("late_total", "Runs whose deadline has passed after their pivot.", "saga"),
+		left:    gauge("unclaimed", "Runs that have been due for longer than a lease, in the whole store: no process knows their saga, or all are overloaded."),
+		active:  gauge("active", "Runs that go on or wait, in the whole store."),
+		parked:  gauge("parked", "Runs that wait for a person, in the whole store."),
 	}
 }
 

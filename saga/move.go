@@ -25,6 +25,7 @@ type move struct {
 	encoded []byte        // the state as it is stored; nil: not encoded yet
 	log     []Event
 	quiet   bool // store the row as it is: do not end the run
+	endless bool // end the run without its End
 }
 
 // plan computes a move from the run's row, inside the transaction that stores
@@ -45,49 +46,54 @@ func pure(f func(r *record) move) plan {
 // commit runs p and stores its move in one transaction.
 func (e *engine) commit(ctx context.Context, r *record, p plan) (*record, error) {
 	var out *record
-	err := e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-		m, err := p(ctx, tx, r)
-		if err != nil {
-			return err
-		}
-		n, d := m.next, e.sagas[r.saga]
-		n.original = r.original
-		if m.state != nil {
-			n.original, n.state = m.state, m.encoded
-			if n.state == nil {
-				if n.state, err = encode(m.state); err != nil {
-					return err
-				}
-			}
-		}
-		n.updated = max(e.now().UnixMicro(), r.updated)
-		if err := d.progress(ctx, tx, r, n); err != nil {
-			return err
-		}
-		if !m.quiet && (n.step == "" || n.over()) {
-			if err := e.finish(ctx, tx, d, n); err != nil {
-				return &endError{err}
-			}
-		}
-		first := n.events
-		n.events += int64(len(m.log))
-		if err := n.save(ctx, tx, r); err != nil {
-			return err
-		}
-		for i, ev := range m.log {
-			if err := remember(ctx, tx, n.key, first+int64(i), n.updated, ev); err != nil {
-				return err
-			}
-		}
-		if n.waits != "" && n.due.Valid {
-			if err := n.seekSignal(ctx, tx); err != nil {
-				return err
-			}
-		}
-		out = n
-		return nil
+	err := e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+		out, err = e.store(ctx, tx, r, p)
+		return err
 	})
 	return out, err
+}
+
+// store runs p and stores its move in a transaction.
+func (e *engine) store(ctx context.Context, tx *store.Tx, r *record, p plan) (*record, error) {
+	m, err := p(ctx, tx, r)
+	if err != nil {
+		return nil, err
+	}
+	n, d := m.next, e.sagas[r.saga]
+	n.original = r.original
+	if m.state != nil {
+		n.original, n.state = m.state, m.encoded
+		if n.state == nil {
+			if n.state, err = encode(m.state); err != nil {
+				return nil, err
+			}
+		}
+	}
+	n.updated = max(e.now().UnixMicro(), r.updated)
+	if err := d.progress(ctx, tx, r, n); err != nil {
+		return nil, err
+	}
+	if !m.quiet && (n.step == "" || n.over()) {
+		if err := e.finish(ctx, tx, d, n, m.endless); err != nil {
+			return nil, &endError{err}
+		}
+	}
+	first := n.events
+	n.events += int64(len(m.log))
+	if err := n.save(ctx, tx, r); err != nil {
+		return nil, err
+	}
+	for i, ev := range m.log {
+		if err := remember(ctx, tx, n.key, first+int64(i), n.updated, ev); err != nil {
+			return nil, err
+		}
+	}
+	if n.waits != "" && n.due.Valid {
+		if err := n.seekSignal(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
 }
 
 // progress calls OnStep when the move from r to n is the success of a step.
@@ -100,7 +106,7 @@ func (d *definition) progress(ctx context.Context, tx *store.Tx, r, n *record) e
 }
 
 // finish ends a run that has no step left, or lets End know that it is parked.
-func (e *engine) finish(ctx context.Context, tx *store.Tx, d *definition, n *record) (err error) {
+func (e *engine) finish(ctx context.Context, tx *store.Tx, d *definition, n *record, endless bool) (err error) {
 	o := Outcome{State: Parked, Step: n.step}
 	switch n.status {
 	case forward:
@@ -114,7 +120,7 @@ func (e *engine) finish(ctx context.Context, tx *store.Tx, d *definition, n *rec
 	if o.State != Parked {
 		n.ended, n.err = n.updated, ""
 	}
-	if d.end == nil {
+	if endless || d == nil || d.end == nil {
 		return nil
 	}
 	state := proto.Clone(n.original)
@@ -221,6 +227,10 @@ func (e *engine) moved(r, n *record) {
 	if n.due.Valid {
 		e.wakeAt(n.due.Int64)
 	}
+	if n.deadline < 0 && r.deadline > 0 {
+		e.meters.late.WithLabelValues(n.saga).Inc()
+		e.s.Log().Error("a saga is late: its deadline has passed after its pivot", "saga", n.saga, "run", n.id, "step", n.step, "deadline", micros(r.deadline))
+	}
 	if !n.over() {
 		return
 	}
@@ -231,6 +241,7 @@ func (e *engine) moved(r, n *record) {
 			"while", string(n.resumes), "attempts", n.attempt, "error", decodeError(n.err))
 	}
 	e.publish(n.key)
+	e.db.Notify(topicOver)
 }
 
 // differs reports whether another move than r was stored.
@@ -245,36 +256,31 @@ func (r *record) fork() *record {
 }
 
 // compensate turns a run round. own says that the step under way is undone too.
-func (r *record) compensate(d *definition, instance string, cause error, own bool) {
+func (r *record) compensate(d *definition, instance string, now time.Time, cause error, own bool) {
 	r.cause, r.status = encodeError(cause), backward
 	r.err = ""
 	if s := d.step(r.step); own && s != nil && s.undoable() {
-		r.back(r.step, instance)
+		r.turnTo(r.step, instance, now)
 		return
 	}
-	r.pop(d, instance)
+	r.pop(d, instance, now)
 }
 
 // pop makes the last step done the one to undo; with none left the run ends.
 // A step that the program does not know is not skipped.
-func (r *record) pop(d *definition, instance string) {
+func (r *record) pop(d *definition, instance string, now time.Time) {
 	done := split(r.done)
 	for len(done) > 0 {
 		name := done[len(done)-1]
 		done = done[:len(done)-1]
 		if s := d.step(name); s == nil || s.undoable() {
 			r.done = strings.Join(done, ",")
-			r.back(name, instance)
+			r.turnTo(name, instance, now)
 			return
 		}
 	}
 	r.done = ""
-	r.back("", instance)
-}
-
-func (r *record) back(name, instance string) {
-	r.step, r.attempt, r.doubt, r.gen, r.err = name, 0, false, 0, ""
-	r.holder, r.due, r.wake, r.waits = instance, sql.NullInt64{}, 0, ""
+	r.turnTo("", instance, now)
 }
 
 // park stops a run for a person to look at. After a known refusal a resumed

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -17,11 +18,13 @@ import (
 // holder is gone. It sleeps until the next one is due, and looks at least every
 // pollEvery, since other instances store runs too.
 func (e *engine) poll(ctx context.Context) error {
+	defer e.db.Listen(topicDue, e.rumour)()
+	defer e.db.Listen(topicOver, e.publishAll)()
 	var searched, swept time.Time
 	for {
 		e.target.Store(math.MaxInt64) // until the next due time is known, every new one wakes us
 		wait, err := e.claimDue(ctx)
-		if err == nil && e.now().Sub(searched) >= lease/3 {
+		if err == nil && e.now().Sub(searched) >= e.settings.SagaLease/3 {
 			searched = e.now()
 			err = e.claimLost(ctx)
 		}
@@ -34,6 +37,9 @@ func (e *engine) poll(ctx context.Context) error {
 		}
 		if err != nil {
 			return fmt.Errorf("claim sagas: %w", err)
+		}
+		if e.shared() {
+			wait += rand.N(min(wait/4, spread) + 1)
 		}
 		e.target.Store(e.now().Add(wait).UnixMicro())
 		timer := time.NewTimer(wait)
@@ -56,7 +62,7 @@ func (e *engine) claimDue(ctx context.Context) (time.Duration, error) {
 		}
 		var next sql.NullInt64
 		err := e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
-			return q.QueryRowContext(ctx, "SELECT MIN(due) FROM argosy_saga_runs WHERE due IS NOT NULL AND saga IN ("+known+")", args...).Scan(&next)
+			return q.QueryRowContext(ctx, "SELECT MIN(due) FROM argosy_saga_runs WHERE due IS NOT NULL AND "+known, args...).Scan(&next)
 		})
 		if err != nil {
 			return 0, err
@@ -115,7 +121,7 @@ func (e *engine) claimLost(ctx context.Context) error {
 // a step ended its goroutine, or the store failed between commit and answer.
 func (e *engine) strays(ctx context.Context, q store.Querier, now time.Time) ([]key, error) {
 	rows, err := q.QueryContext(ctx, "SELECT saga, id FROM argosy_saga_runs WHERE holder = $1 AND updated < $2",
-		e.instance, store.At(now.Add(-lease/3)))
+		e.instance, store.At(now.Add(-e.settings.SagaLease/3)))
 	if err != nil {
 		return nil, err
 	}
@@ -140,15 +146,18 @@ func (e *engine) strays(ctx context.Context, q store.Querier, now time.Time) ([]
 // queues them, and returns how many there were. In the condition $1 is the
 // instance, $2 the time, and the arguments begin at $3.
 func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int, args ...any) (int, error) {
-	set := ""
+	set, lock := "", ""
 	if doubt {
-		set = ", doubt = 1"
+		set = ", doubt = 1, crashes = crashes + 1"
+	}
+	if e.shared() {
+		lock = " FOR UPDATE SKIP LOCKED" // two that claim at once take different runs
 	}
 	known, names := e.known(3 + len(args))
 	args = append(append([]any{e.instance, store.At(e.now())}, args...), names...)
 	query := `UPDATE argosy_saga_runs SET holder = $1, updated = $2, epoch = epoch + 1, due = NULL` + set + `
-		WHERE (saga, id) IN (SELECT saga, id FROM argosy_saga_runs WHERE ` + where + ` AND saga IN (` + known + `)
-		ORDER BY due LIMIT ` + fmt.Sprint(min(limit, runsAtOnce)) + `) RETURNING ` + columns
+		WHERE (saga, id) IN (SELECT saga, id FROM argosy_saga_runs WHERE ` + where + ` AND ` + known + `
+		ORDER BY due LIMIT ` + fmt.Sprint(min(limit, claimBatch)) + lock + `) RETURNING ` + columns
 	var runs []*record
 	err := e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
 		runs, err = collect(tx.QueryContext(ctx, query, args...))
@@ -159,40 +168,13 @@ func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int,
 	}
 	if doubt && len(runs) > 0 {
 		e.s.Log().Info("took over sagas whose worker is gone", "runs", len(runs))
+		for _, r := range runs {
+			step, _, _ := strings.Cut(r.step, "/")
+			e.meters.crashes.WithLabelValues(r.saga, step).Inc()
+		}
 	}
 	e.accept(runs...)
 	return len(runs), nil
-}
-
-// known returns the names of the service's sagas as parameters from $first on:
-// an instance claims only what it knows.
-func (e *engine) known(first int) (string, []any) {
-	marks, args := make([]string, 0, len(e.sagas)), make([]any, 0, len(e.sagas))
-	for name := range e.sagas {
-		marks = append(marks, fmt.Sprintf("$%d", first+len(args)))
-		args = append(args, name)
-	}
-	return strings.Join(marks, ", "), args
-}
-
-// census counts the runs, and warns of runs that no definition claims.
-func (e *engine) census(ctx context.Context) error {
-	known, args := e.known(1)
-	return e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
-		if err := e.meters.census(ctx, q); err != nil {
-			return err
-		}
-		var name string
-		err := q.QueryRowContext(ctx, "SELECT saga FROM argosy_saga_runs WHERE status IN ('forward', 'backward') AND saga NOT IN ("+known+") LIMIT 1", args...).Scan(&name)
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		e.s.Log().Error("there are runs of a saga that the program does not define: they wait for a program that does", "saga", name)
-		return nil
-	})
 }
 
 // reload reads the row of a run again. It returns nil when the run is no

@@ -48,27 +48,37 @@ type record struct {
 	created int64
 	updated int64
 	ended   int64
+	version string
+	choices string
+	// deadline of the run; 0: none; negative: it has passed after the pivot and
+	// the alarm was given.
+	deadline int64
+	begun    int64
+	crashes  int
 
 	original proto.Message   // the state, decoded; never handed to a step
 	ctx      context.Context // carries the run's trace and identity; ends with the engine
 }
 
 const columns = `saga, id, status, step, attempt, doubt, gen, done, state, pivoted, cancel, holder, epoch,
-	due, wake, waits, cause, error, resumes, events, traceparent, created, updated, ended`
+	due, wake, waits, cause, error, resumes, events, traceparent, created, updated, ended,
+	version, choices, deadline, begun, crashes`
 
 func (r *record) scan(row interface{ Scan(...any) error }) error {
 	return row.Scan(&r.saga, &r.id, &r.status, &r.step, &r.attempt, &r.doubt, &r.gen, &r.done, &r.state, &r.pivoted, &r.cancel,
-		&r.holder, &r.epoch, &r.due, &r.wake, &r.waits, &r.cause, &r.err, &r.resumes, &r.events, &r.trace, &r.created, &r.updated, &r.ended)
+		&r.holder, &r.epoch, &r.due, &r.wake, &r.waits, &r.cause, &r.err, &r.resumes, &r.events, &r.trace, &r.created, &r.updated, &r.ended,
+		&r.version, &r.choices, &r.deadline, &r.begun, &r.crashes)
 }
 
 const insertRun = `INSERT INTO argosy_saga_runs (` + columns + `)
-	VALUES ($1, $2, $3, $4, 0, 0, 0, '', $5, $6, 0, $7, 1, $8, $9, $10, '', '', '', 0, $11, $12, $12, 0)
+	VALUES ($1, $2, $3, $4, 0, 0, 0, '', $5, $6, 0, $7, 1, $8, $9, $10, '', '', '', 0, $11, $12, $12, 0,
+	$13, '', $14, $12, 0)
 	ON CONFLICT DO NOTHING`
 
 // insert stores a new run and reports whether its id was free.
 func (r *record) insert(ctx context.Context, q store.Querier) (bool, error) {
 	res, err := q.ExecContext(ctx, insertRun, r.saga, r.id, string(r.status), r.step, blob(r.state), flag(r.pivoted), r.holder, r.due,
-		r.wake, r.waits, r.trace, r.created)
+		r.wake, r.waits, r.trace, r.created, r.version, r.deadline)
 	if err != nil {
 		return false, fmt.Errorf("start saga %s %s: %w", r.saga, r.id, err)
 	}
@@ -78,11 +88,12 @@ func (r *record) insert(ctx context.Context, q store.Querier) (bool, error) {
 
 const (
 	setStep = `UPDATE argosy_saga_runs SET step = $1, attempt = $2, doubt = $3, gen = $4, done = $5, state = $6, pivoted = $7,
-	wake = $8, waits = $9, cause = $10, error = $11, resumes = $12, events = $13, updated = $14, ended = $15`
-	setPlace = `, status = $20, holder = $21, due = $22`
-	whose    = ` WHERE saga = $16 AND id = $17 AND cancel = $18`
-	fence    = ` AND epoch = $19`
-	noFence  = ` AND $19 > 0`
+	wake = $8, waits = $9, cause = $10, error = $11, resumes = $12, events = $13, updated = $14, ended = $15,
+	version = $16, choices = $17, deadline = $18, begun = $19, crashes = $20`
+	setPlace = `, status = $25, holder = $26, due = $27`
+	whose    = ` WHERE saga = $21 AND id = $22 AND cancel = $23`
+	fence    = ` AND epoch = $24`
+	noFence  = ` AND $24 > 0`
 )
 
 // save writes the row, if it still has the epoch and the cancel mark that r
@@ -91,7 +102,8 @@ const (
 // them the pages of the indexes.
 func (r *record) save(ctx context.Context, q store.Querier, was *record) error {
 	args := []any{r.step, r.attempt, flag(r.doubt), r.gen, r.done, blob(r.state), flag(r.pivoted),
-		r.wake, r.waits, r.cause, r.err, string(r.resumes), r.events, r.updated, r.ended, r.saga, r.id, flag(r.cancel), r.epoch}
+		r.wake, r.waits, r.cause, r.err, string(r.resumes), r.events, r.updated, r.ended,
+		r.version, r.choices, r.deadline, r.begun, r.crashes, r.saga, r.id, flag(r.cancel), r.epoch}
 	query := setStep + whose + fence
 	if was == nil || r.status != was.status || r.holder != was.holder || r.due != was.due {
 		query = setStep + setPlace + whose + fence
@@ -149,22 +161,30 @@ func (r *record) stepKey() string {
 	return k
 }
 
-// enter makes s the step whose intent is stored, nil for the end.
-func (r *record) enter(d *definition, s *step, instance string, now time.Time) {
-	r.step, r.attempt, r.doubt, r.gen, r.err = "", 0, false, 0, ""
-	r.holder, r.due, r.wake, r.waits = instance, sql.NullInt64{}, 0, ""
-	if s == nil {
+// enter makes p the step whose intent is stored; without a step, the end.
+func (r *record) enter(d *definition, p place, instance string, now time.Time) {
+	r.turnTo("", instance, now)
+	r.version = d.version // it agrees with the list
+	if p.step == nil {
 		return
 	}
-	r.step = s.name
-	r.pivoted = d.index[s.name] >= d.pivot
-	if s.kind == kindAwait {
-		r.waits = s.name
+	r.step = p.path()
+	r.pivoted = d.index[p.name] >= d.pivot
+	if p.kind == kindAwait {
+		r.waits = p.name
 		r.wait(never)
-		if s.within > 0 {
-			r.wait(now.Add(s.within).UnixMicro())
+		if p.within > 0 {
+			r.wait(now.Add(p.within).UnixMicro())
 		}
+	} else if p.limited() {
+		r.wake = now.Add(p.within).UnixMicro()
 	}
+}
+
+// turnTo makes the path the step under way, with nothing known of it yet.
+func (r *record) turnTo(path, instance string, now time.Time) {
+	r.step, r.attempt, r.doubt, r.gen, r.err, r.crashes, r.begun = path, 0, false, 0, "", 0, now.UnixMicro()
+	r.holder, r.due, r.wake, r.waits = instance, sql.NullInt64{}, 0, ""
 }
 
 // wait lets go of the run until the time.
@@ -173,9 +193,17 @@ func (r *record) wait(until int64) {
 	r.rest(until)
 }
 
-// rest lets go of the run until it is due.
+// rest lets go of the run until it is due, which it also is at its deadline.
 func (r *record) rest(until int64) {
+	if r.deadline > 0 && r.status == forward {
+		until = min(until, r.deadline)
+	}
 	r.holder, r.due = "", sql.NullInt64{Int64: until, Valid: true}
+}
+
+// late reports whether the run's deadline has passed without being told.
+func (r *record) late(now time.Time) bool {
+	return r.deadline > 0 && r.status == forward && now.UnixMicro() >= r.deadline
 }
 
 // held reports whether the worker goes on with the run at once.

@@ -3,7 +3,6 @@ package saga
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -88,9 +87,13 @@ type Info struct {
 	Err error
 	// Holder is the instance that works on it; empty while it waits.
 	Holder string
+	// Epoch is raised by every claim and by every operator's action.
+	Epoch int64
 	// Due is when a waiting run goes on at the latest; zero when it does not
 	// wait, or waits for a signal without a limit.
 	Due time.Time
+	// Deadline is that of the run; zero: none.
+	Deadline time.Time
 	// Created, Updated and Ended are the times of the start, the last change
 	// and the end. Ended is zero until then, and while parked.
 	Created, Updated, Ended time.Time
@@ -107,24 +110,33 @@ type Run[S proto.Message] struct {
 	// Value is the state after the last step that succeeded.
 	Value S
 	// History is what happened beside the plain course: failed attempts,
-	// cancels, undone steps, the oldest first, at most the last 64.
+	// cancels, undone steps, what operators did, the oldest first: of more than
+	// 64 entries the first 8 and the last 56.
 	History []Event
+	// Dropped is how many entries between them have fallen out.
+	Dropped int
 }
 
 // Event is an entry of a run's history.
 type Event struct {
-	Time   time.Time
-	Kind   string // "failed", "compensate", "undone", "parked", "resumed", "cancelled", "taken-over"
-	Step   string
+	Time time.Time
+	Kind string // "failed", "compensate", "undone", "late", "parked", "retried", "resumed", "skipped", "cancelled"
+	Step string
+	// Attempt is the number of the attempt that failed, from 1.
+	Attempt int
+	// Detail is the error.
 	Detail string
+	// Actor and Reason say who made the run do this and why, where somebody did.
+	Actor, Reason string
 }
 
 func (r *record) info() Info {
 	i := Info{
 		Saga: r.saga, ID: r.id, State: r.status, Step: r.step, Attempt: r.attempt, Done: split(r.done),
-		Cause: decodeError(r.cause), Err: decodeError(r.err), Holder: r.holder,
+		Cause: decodeError(r.cause), Err: decodeError(r.err), Holder: r.holder, Epoch: r.epoch,
 		Created: micros(r.created), Updated: micros(r.updated), Ended: micros(r.ended),
 	}
+	i.Deadline = micros(max(r.deadline, -r.deadline))
 	if r.due.Valid && r.due.Int64 != never {
 		i.Due = micros(r.due.Int64)
 	}
@@ -136,42 +148,6 @@ func micros(us int64) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMicro(us).UTC()
-}
-
-// Filter chooses runs for [List]. The zero value chooses the newest 100 of all.
-type Filter struct {
-	// Saga is the name of the saga; empty for all.
-	Saga string
-	// States are those to show; empty for all.
-	States []State
-	// Limit is the most runs to return. Zero: 100. At most 1,000.
-	Limit int
-}
-
-// List returns runs, the newest first, for tools: it needs no definition.
-func List(ctx context.Context, q store.Querier, f Filter) ([]Info, error) {
-	if f.Limit <= 0 {
-		f.Limit = 100
-	}
-	args := []any{f.Saga, min(f.Limit, 1000)}
-	where := "($1 = '' OR saga = $1)"
-	if len(f.States) > 0 {
-		marks := make([]string, len(f.States))
-		for i, s := range f.States {
-			args = append(args, string(s))
-			marks[i] = fmt.Sprintf("$%d", len(args))
-		}
-		where += " AND status IN (" + strings.Join(marks, ", ") + ")"
-	}
-	runs, err := collect(q.QueryContext(ctx, `SELECT `+columns+` FROM argosy_saga_runs WHERE `+where+` ORDER BY created DESC, id LIMIT $2`, args...))
-	if err != nil {
-		return nil, fmt.Errorf("list sagas: %w", err)
-	}
-	infos := make([]Info, len(runs))
-	for i, r := range runs {
-		infos[i] = r.info()
-	}
-	return infos, nil
 }
 
 // Active counts the runs that go on or wait, and those that are parked. A

@@ -65,10 +65,13 @@ func (s Saga[S]) begin(tx *store.Tx, id string, state S) (*record, error) {
 	}
 	r := &record{
 		key: key{s.d.name, id}, status: forward, state: b, epoch: 1, trace: telemetry.Traceparent(tx.Context()),
-		created: now.UnixMicro(), updated: now.UnixMicro(),
+		created: now.UnixMicro(), updated: now.UnixMicro(), version: s.d.version,
 	}
 	r.original = proto.Clone(state)
-	r.enter(s.d, s.d.steps[0], s.e.instance, now)
+	if s.d.deadline != nil {
+		r.deadline = now.Add(max(s.d.deadline(r.original), 0)).UnixMicro()
+	}
+	r.enter(s.d, s.d.plain[0], s.e.instance, now)
 	if r.held() && s.e.full() {
 		r.rest(r.created)
 	}
@@ -95,6 +98,9 @@ func (s Saga[S]) insert(ctx context.Context, tx *store.Tx, r *record) error {
 			s.e.accept(r)
 		} else {
 			s.e.wakeAt(r.due.Int64)
+			if r.due.Int64 <= r.created { // there is no room here
+				s.e.db.Notify(topicDue)
+			}
 		}
 	})
 	return nil
@@ -111,23 +117,28 @@ func (s Saga[S]) Cancel(tx *store.Tx, id, reason string) (bool, error) {
 	if err := s.owns(tx, id); err != nil {
 		return false, err
 	}
-	ctx, k, now := tx.Context(), key{s.d.name, id}, store.At(s.e.now())
+	return s.e.cancelRun(tx, key{s.d.name, id}, reason)
+}
+
+// cancelRun puts the mark of a cancel on a run that may still be cancelled.
+func (e *engine) cancelRun(tx *store.Tx, k key, reason string) (bool, error) {
+	ctx, now := tx.Context(), store.At(e.now())
 	cause := encodeError(ErrCancelled.WithMessage("%s", reason))
 	res, err := tx.ExecContext(ctx, `UPDATE argosy_saga_runs SET cancel = 1, cause = $1, due = CASE WHEN due > $2 THEN $2 ELSE due END
 		WHERE saga = $3 AND id = $4 AND status = 'forward' AND pivoted = 0 AND cancel = 0`, cause, now, k.saga, k.id)
 	if err != nil {
-		return false, fmt.Errorf("cancel saga %s %s: %w", k.saga, id, err)
+		return false, fmt.Errorf("cancel saga %s %s: %w", k.saga, k.id, err)
 	}
 	if n, err := res.RowsAffected(); err != nil || n == 1 {
-		tx.AfterCommit(s.e.wake)
+		tx.AfterCommit(e.stir)
 		return n == 1, err
 	}
 	r, err := load(ctx, tx, k)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return false, s.missing(id)
+		return false, k.missing()
 	case err != nil:
-		return false, fmt.Errorf("cancel saga %s %s: %w", k.saga, id, err)
+		return false, fmt.Errorf("cancel saga %s %s: %w", k.saga, k.id, err)
 	case r.status == Parked && !r.pivoted:
 		return r.resumes == backward, parkedError(r)
 	}
@@ -158,36 +169,19 @@ func (s Saga[S]) Signal(tx *store.Tx, id, name string, payload proto.Message) {
 		tx.Fail(fmt.Errorf("signal %s to saga %s %s: %w", name, s.d.name, id, err))
 		return
 	}
-	tx.AfterCommit(s.e.wake)
+	tx.AfterCommit(s.e.stir)
 }
 
 // Resume lets a parked run go on where it stopped, in the caller's transaction.
 // A step that was refused asks under a new key, one whose outcome is unknown
-// under the same. A run that is not parked is [ErrNotParked].
+// under the same. A run that is not parked is [ErrNotParked]. Operators do more:
+// see [Operate].
 func (s Saga[S]) Resume(tx *store.Tx, id string) error {
 	if err := s.owns(tx, id); err != nil {
 		return err
 	}
-	ctx, k, now := tx.Context(), key{s.d.name, id}, s.e.now()
-	r, err := load(ctx, tx, k)
-	if errors.Is(err, sql.ErrNoRows) {
-		return s.missing(id)
-	}
-	if err != nil {
-		return fmt.Errorf("resume saga %s %s: %w", k.saga, id, err)
-	}
-	if r.status != Parked {
-		return ErrNotParked.WithMessage("run %q of saga %s is %s, not parked", id, k.saga, r.status)
-	}
-	r.status, r.resumes, r.attempt, r.err = r.resumes, "", 0, ""
-	r.updated = now.UnixMicro()
-	r.rest(r.updated)
-	r.events++
-	if err := r.save(ctx, tx, nil); err != nil {
-		return fmt.Errorf("resume saga %s %s: %w", k.saga, id, err)
-	}
-	tx.AfterCommit(func() { s.e.meters.parked.Dec(); s.e.wake() })
-	return remember(ctx, tx, k, r.events-1, r.updated, Event{Kind: "resumed", Step: r.step})
+	_, err := s.e.operate(tx, Order{Saga: s.d.name, ID: id, Action: Resume, Actor: s.e.s.Name()})
+	return err
 }
 
 // Get returns a run. One that does not exist is [ErrNotFound].
@@ -200,7 +194,7 @@ func (s Saga[S]) Get(ctx context.Context, id string) (Run[S], error) {
 	err := s.e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
 		r, err := load(ctx, q, k)
 		if errors.Is(err, sql.ErrNoRows) {
-			return s.missing(id)
+			return k.missing()
 		}
 		if err != nil {
 			return fmt.Errorf("get saga %s %s: %w", k.saga, id, err)
@@ -210,9 +204,7 @@ func (s Saga[S]) Get(ctx context.Context, id string) (Run[S], error) {
 			return err
 		}
 		run = Run[S]{Info: r.info(), Value: m.(S)}
-		if r.events > 0 {
-			run.History, err = history(ctx, q, k)
-		}
+		run.History, run.Dropped, err = r.history(ctx, q)
 		return err
 	})
 	return run, err
@@ -261,7 +253,3 @@ func (s Saga[S]) owns(tx *store.Tx, id string) error {
 
 // idForm is narrow enough for an id to be part of an idempotency key.
 var idForm = regexp.MustCompile(`^[!-~]{1,100}$`)
-
-func (s Saga[S]) missing(id string) error {
-	return ErrNotFound.WithMessage("saga %s has no run %q", s.d.name, id)
-}

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/argosy-go/argosy/idempotency"
 	"github.com/argosy-go/argosy/store"
 )
 
@@ -21,6 +22,13 @@ const (
 	// ThenAttempts is how often a pivot, a step after it or an undo is tried
 	// before the run is parked: with the default backoff over about 20 minutes.
 	ThenAttempts = 50
+	// CrashLimit is how often processes may end while they take one step of a
+	// run before the run is parked: a step may well be what ends them.
+	CrashLimit = 5
+	// KeyLife is how long a step whose outcome is unknown is asked again. It is
+	// what participants promise to keep replies for: a run that is older is
+	// parked, since its key may have been forgotten.
+	KeyLife = idempotency.MinKeep
 	// FirstBackoff is the pause after the first failed attempt; each further
 	// pause is twice as long, up to the ceiling. Up to a half of each is random.
 	FirstBackoff = 100 * time.Millisecond
@@ -36,17 +44,20 @@ type Step[S proto.Message] struct{ s step }
 type kind int
 
 const (
-	kindDo     kind = iota // can be undone, before the pivot
-	kindPivot              // the point of no return
-	kindThen               // after the pivot, retried until it succeeds
-	kindAwait              // waits for a signal
-	kindSleep              // waits for a time
-	kindEnd                // runs in the transaction that ends the run
-	kindOnStep             // runs in the transaction that stores a step's success
+	kindDo       kind = iota // can be undone, before the pivot
+	kindPivot                // the point of no return
+	kindThen                 // after the pivot, retried until it succeeds
+	kindAwait                // waits for a signal
+	kindSleep                // waits for a time
+	kindEnd                  // runs in the transaction that ends the run
+	kindOnStep               // runs in the transaction that stores a step's success
+	kindWhen                 // decides whether its steps are taken
+	kindEach                 // decides for which items its steps are taken
+	kindDeadline             // bounds the whole run
 )
 
 func (k kind) String() string {
-	return [...]string{"Do", "Pivot", "Then", "Await", "Sleep", "End", "OnStep"}[k]
+	return [...]string{"Do", "Pivot", "Then", "Await", "Sleep", "End", "OnStep", "When", "Each", "Deadline"}[k]
 }
 
 type (
@@ -69,6 +80,9 @@ type step struct {
 	sleep    func(state proto.Message) time.Duration
 	end      func(ctx context.Context, tx *store.Tx, state proto.Message, o Outcome) error
 	onStep   func(ctx context.Context, tx *store.Tx, state proto.Message, name string) error
+	decide   func(state proto.Message) bool
+	items    func(state proto.Message) []string
+	steps    []*step // of a When or an Each
 	timeout  time.Duration
 	attempts int
 	undos    int
@@ -200,6 +214,20 @@ func OnStep[S proto.Message](f func(ctx context.Context, tx *store.Tx, state S, 
 	return st.needs(f != nil)
 }
 
+// Deadline bounds the whole run, from its start, over restarts: d is asked once.
+// A run that has not reached its pivot by then is compensated, with
+// [ErrDeadline] as the cause; what is under way is ended and undone. After the
+// pivot there is no way back: the run goes on, and the deadline is an alarm, in
+// the log, in the metric argosy_saga_late_total and in the history. It is given
+// once, anywhere in the list, and is no step: it has no name.
+func Deadline[S proto.Message](d func(state S) time.Duration) Step[S] {
+	st := newStep[S]("", kindDeadline)
+	if d != nil {
+		st.s.sleep = func(m proto.Message) time.Duration { return d(m.(S)) }
+	}
+	return st.needs(d != nil)
+}
+
 // Undo says how the step is undone. f is called when the step had succeeded,
 // and also when its outcome is unknown: it must accept that nothing was done.
 func (st Step[S]) Undo(f func(ctx context.Context, state S) error) Step[S] {
@@ -245,11 +273,20 @@ func (st Step[S]) Backoff(first, ceiling time.Duration) Step[S] {
 	return st.want(first > 0 && ceiling >= first, "Backoff needs 0 < first <= ceiling")
 }
 
-// Within bounds the wait of an Await. When no signal came in time the step is
+// Within is the deadline of the step, from the moment in which the run reaches
+// it, over restarts; default none.
+//
+// It bounds the wait of an Await: when no signal came in time the step is
 // refused, which compensates the run, or parks it after the pivot; see Else.
+//
+// It bounds all attempts of a Do, a Pivot or a Then together: one that would
+// begin later is not made, as if Attempts had ended. After a crash, one is made
+// in any case, since the outcome is unknown. Undos have no deadline.
 func (st Step[S]) Within(d time.Duration) Step[S] {
 	st.s.within = d
-	return st.only("Within", kindAwait).want(d > 0, "Within must be positive")
+	k := st.s.kind
+	return st.want(k == kindAwait || k == kindDo || k == kindPivot || k == kindThen, "Within is for Await, Do, Pivot and Then steps, and this is a %v", k).
+		want(d > 0, "Within must be positive")
 }
 
 // Else is called instead of the signal's function when the time of Within is
@@ -273,7 +310,15 @@ func (st Step[S]) want(ok bool, format string, args ...any) Step[S] {
 }
 
 // inTx reports whether the step works in the transaction that stores its result.
-func (s *step) inTx() bool { return s.doTx != nil || s.kind == kindAwait || s.kind == kindSleep }
+func (s *step) inTx() bool {
+	return s.doTx != nil || s.kind == kindAwait || s.kind == kindSleep || s.decides()
+}
+
+// decides reports whether the step stores a decision.
+func (s *step) decides() bool { return s.kind == kindWhen || s.kind == kindEach }
+
+// limited reports whether the step's deadline bounds its attempts.
+func (s *step) limited() bool { return s.within > 0 && s.kind != kindAwait }
 
 // undoable reports whether compensation has something to call.
 func (s *step) undoable() bool { return s.undo != nil || s.undoTx != nil }

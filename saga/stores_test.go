@@ -28,20 +28,20 @@ type storeTest struct {
 // stores are those that a test has opened: by directory, which is a schema on
 // Postgres.
 type stores struct {
-	url    string // of the test's database on Postgres
-	mu     sync.Mutex
-	places map[string]*place
+	url   string // of the test's database on Postgres
+	mu    sync.Mutex
+	sites map[string]*site
 }
 
-// place is where the processes of a service have their store one after the
+// site is where the processes of a service have their store one after the
 // other. A crash puts its clock forward: nobody waits for the lease of the dead.
-type place struct {
+type site struct {
 	schema string
 	ahead  atomic.Int64
 }
 
-func (p *place) now() time.Time       { return time.Now().Add(time.Duration(p.ahead.Load())) }
-func (p *place) skip(d time.Duration) { p.ahead.Add(int64(d)) }
+func (p *site) now() time.Time       { return time.Now().Add(time.Duration(p.ahead.Load())) }
+func (p *site) skip(d time.Duration) { p.ahead.Add(int64(d)) }
 
 // onEachStore runs a test on SQLite and, where there is a server, on Postgres.
 func onEachStore(t *testing.T, f func(t storeTest)) {
@@ -59,7 +59,7 @@ func onPostgres(t *testing.T, f func(t storeTest)) {
 }
 
 func newStoreTest(t testing.TB, kind store.Dialect) storeTest {
-	s := storeTest{TB: t, kind: kind, stores: &stores{places: map[string]*place{}}}
+	s := storeTest{TB: t, kind: kind, stores: &stores{sites: map[string]*site{}}}
 	if kind == store.Postgres {
 		s.stores.url = pgtest.Database(t)
 	}
@@ -84,11 +84,11 @@ func (t storeTest) Open(ctx context.Context, o store.OpenOptions) (store.Engine,
 	return postgres.Opener{}.Open(ctx, o)
 }
 
-func (s *stores) at(dir string) *place {
+func (s *stores) at(dir string) *site {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.places[dir] == nil {
-		s.places[dir] = &place{schema: "t" + strings.ToLower(rand.Text())}
+	if s.sites[dir] == nil {
+		s.sites[dir] = &site{schema: "t" + strings.ToLower(rand.Text())}
 	}
-	return s.places[dir]
+	return s.sites[dir]
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/argosy-go/argosy/store"
 )
 
-// Retention is how long a run that has completed or was compensated is kept,
-// with its history and the signals that nobody took. Until then its id cannot
+// Retention is how long a run that has completed or was compensated is kept
+// unless the setting saga-retention of the service says otherwise, with its history and the signals that nobody took. Until then its id cannot
 // be used again. Parked runs are kept until they are resumed.
 const Retention = 30 * 24 * time.Hour
 
@@ -21,7 +21,7 @@ const (
 // sweep removes the runs that have ended long ago, in small transactions. It
 // looks for them with a reader, which keeps no writer waiting.
 func (e *engine) sweep(ctx context.Context) error {
-	old := store.At(e.now().Add(-Retention))
+	old := store.At(e.now().Add(-e.settings.SagaRetention))
 	for {
 		var keys []key
 		err := e.db.Read(ctx, func(ctx context.Context, q store.Querier) error {
