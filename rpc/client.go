@@ -72,6 +72,9 @@ func (c *client) Invoke(ctx context.Context, method string, args, reply any, opt
 	if store.Inside(ctx) {
 		return errInTransaction
 	}
+	if err := take(ctx, method); err != nil {
+		return err
+	}
 	if m.Deadline > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, m.Deadline)
@@ -96,6 +99,9 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 	}
 	if store.Inside(ctx) {
 		return nil, errInTransaction
+	}
+	if err := take(ctx, method); err != nil {
+		return nil, err
 	}
 	ctx = c.outgoing(ctx, m.Method)
 	var stream grpc.ClientStream

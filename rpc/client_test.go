@@ -79,3 +79,27 @@ func TestClientSendsAgainWhatWasNotDone(t *testing.T) {
 		t.Errorf("attempts by %v, want three by order", a.callers)
 	}
 }
+
+func TestAKeyIsUsedOnceByAMethodInAnAttempt(t *testing.T) {
+	d := pb.File_grpc_testing_test_proto.Services().ByName("TestService")
+	a := &away{refusals: 2} // retries of one call are one call
+	c := pb.NewTestServiceClient(rpc.NewClient(rpc.ClientConfig{From: "order", Contract: d, Transport: a}))
+	ctx := rpc.WithKeysOnce(rpc.WithIdempotencyKey(t.Context(), "run/step"))
+	if _, err := c.EmptyCall(ctx, &pb.Empty{}); err != nil {
+		t.Fatal(err)
+	}
+	made := len(a.callers)
+	_, err := c.EmptyCall(ctx, &pb.Empty{})
+	if f := fault.From(err); f == nil || f.Reason != "KEY_USED_TWICE" || f.NotDone || len(a.callers) != made {
+		t.Errorf("a second call says %v, and %d were made", err, len(a.callers)-made)
+	}
+	if _, err := c.EmptyCall(rpc.WithIdempotencyKey(ctx, "run/step#2"), &pb.Empty{}); err != nil {
+		t.Errorf("a call with a key of its own: %v", err)
+	}
+	if _, err := c.UnaryCall(ctx, ask("x")); fault.From(err) != nil && fault.From(err).Reason == "KEY_USED_TWICE" {
+		t.Errorf("another method with the key: %v", err)
+	}
+	if _, err := c.EmptyCall(rpc.WithKeysOnce(ctx), &pb.Empty{}); err != nil {
+		t.Errorf("the next attempt: %v", err)
+	}
+}
