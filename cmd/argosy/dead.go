@@ -60,27 +60,29 @@ func (f *deadFilter) set() bool { return f.consumer != "" || f.kind != "" || f.k
 // pageSize is how many things are asked for at once, the most that a service gives.
 const pageSize = 1000
 
-// pages asks for page after page until limit (0: none) or the end. ask reads a
-// page and returns how many it had, and the cursor of the next. It reports
-// whether there is more.
-func pages(limit uint, ask func(query url.Values) (n int, next string, err error)) (more bool, err error) {
+// pages asks for page after page until limit (0: none) or the end, and for one
+// more than the limit, to know whether there is more.
+func pages[T any](limit uint, ask func(query url.Values) (page []T, next string, err error)) (all []T, more bool, err error) {
 	after := ""
-	for got := uint(0); ; {
+	for {
 		size := uint(pageSize)
 		if limit > 0 {
-			size = min(size, limit-got)
+			size = min(size, limit+1-uint(len(all)))
 		}
 		query := url.Values{"limit": {strconv.FormatUint(uint64(size), 10)}}
-		if after != "" {
-			query.Set("after", after)
+		setAll(query, "after", after)
+		page, next, err := ask(query)
+		if err != nil {
+			return nil, false, err
 		}
-		n, next, err := ask(query)
-		if err != nil || next == "" || next == after {
-			return false, err
+		all = append(all, page...)
+		if limit > 0 && uint(len(all)) > limit {
+			return all[:limit], true, nil
 		}
-		if got, after = got+uint(n), next; limit > 0 && got >= limit {
-			return true, nil
+		if next == "" || next == after {
+			return all, false, nil
 		}
+		after = next
 	}
 }
 
@@ -92,41 +94,42 @@ func (a *app) deadLetters(ctx context.Context, f *deadFilter) (all []deadLetter,
 	}
 	all = []deadLetter{}
 	for _, p := range places {
-		rest := f.limit
-		if f.limit > 0 {
-			if rest = f.limit - uint(len(all)); rest == 0 {
-				return all, true, nil
-			}
-		}
-		consumer, err := a.fullName(ctx, p, f.consumer)
+		here, left, err := a.lettersOf(ctx, p, f)
 		if err != nil {
 			return nil, false, err
 		}
-		kind, err := p.fullType(f.kind)
-		if err != nil {
-			return nil, false, err
-		}
-		left, err := pages(rest, func(query url.Values) (int, string, error) {
-			setAll(query, "consumer", consumer, "type", kind, "key", f.key)
-			var page struct {
-				DeadLetters []deadLetter
-				Next        string
-			}
-			if err := a.client.get(ctx, p.at, query, &page, "services", p.Name, "dead-letters"); err != nil {
-				return 0, "", fmt.Errorf("dead letters of %s: %w", p.Name, err)
-			}
-			for _, d := range page.DeadLetters {
-				d.Service, d.place = p.Name, p
-				all = append(all, d)
-			}
-			return len(page.DeadLetters), page.Next, nil
-		})
-		if err != nil {
-			return nil, false, err
-		}
-		more = more || left
+		all, more = append(all, here...), more || left
+	}
+	if n := int(f.limit); n > 0 && len(all) > n {
+		return all[:n], true, nil
 	}
 	return all, more, nil
+}
+
+// lettersOf lists those of one service.
+func (a *app) lettersOf(ctx context.Context, p place, f *deadFilter) ([]deadLetter, bool, error) {
+	consumer, err := a.fullName(ctx, p, f.consumer)
+	if err != nil {
+		return nil, false, err
+	}
+	kind, err := p.fullType(f.kind)
+	if err != nil {
+		return nil, false, err
+	}
+	return pages(f.limit, func(query url.Values) ([]deadLetter, string, error) {
+		setAll(query, "consumer", consumer, "type", kind, "key", f.key)
+		var page struct {
+			DeadLetters []deadLetter
+			Next        string
+		}
+		if err := a.client.get(ctx, p.at, query, &page, "services", p.Name, "dead-letters"); err != nil {
+			return nil, "", fmt.Errorf("dead letters of %s: %w", p.Name, err)
+		}
+		for i := range page.DeadLetters {
+			page.DeadLetters[i].Service, page.DeadLetters[i].place = p.Name, p
+		}
+		return page.DeadLetters, page.Next, nil
+	})
 }
 
 // setAll sets the parameters that have a value.
@@ -243,7 +246,7 @@ func (a *app) letterTable(all []deadLetter) error {
 	var rows [][]cell
 	for _, d := range all {
 		why := d.Message
-		if d.Reason != "" {
+		if !strings.Contains(why, d.Reason) {
 			why = d.Reason + ": " + why
 		}
 		rows = append(rows, []cell{

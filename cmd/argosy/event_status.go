@@ -24,6 +24,8 @@ type consumer struct {
 	Message string `json:"message"`
 	Topic   string `json:"topic"`
 	Holder  string `json:"holder"`
+	// Holders are by partition, where replicas share it.
+	Holders []string `json:"holders,omitempty"`
 }
 
 // newEventStatus returns argosy event status.

@@ -19,15 +19,20 @@ type sagaRun struct {
 	Saga      string          `json:"saga"`
 	State     string          `json:"state"`
 	Step      string          `json:"step"`
+	Done      []string        `json:"done,omitempty"` // steps that succeeded
 	Attempts  int             `json:"attempts"`
 	Holder    string          `json:"holder"`
 	Epoch     int64           `json:"epoch"`
 	CreatedAt time.Time       `json:"createdAt"`
 	UpdatedAt time.Time       `json:"updatedAt"`
+	EndedAt   *time.Time      `json:"endedAt,omitempty"`
 	NextAt    *time.Time      `json:"nextAt,omitempty"`
+	Deadline  *time.Time      `json:"deadline,omitempty"`
+	Cause     string          `json:"cause,omitempty"` // why it is compensated
 	Error     string          `json:"error"`
 	Data      json.RawMessage `json:"data,omitempty"`
 	History   []sagaEvent     `json:"history,omitempty"`
+	Dropped   int             `json:"dropped,omitempty"` // older entries that the history no longer has
 
 	place place
 }
@@ -55,7 +60,7 @@ func addRunFilter(c *cobra.Command) *runFilter {
 	f := &runFilter{}
 	c.Flags().StringVar(&f.saga, "saga", "", "only runs of the saga `NAME`")
 	c.Flags().StringVar(&f.state, "state", "", "only runs in the state `NAME`")
-	c.Flags().StringVar(&f.key, "key", "", "only runs of the `KEY`")
+	c.Flags().StringVar(&f.key, "key", "", "only the run with the ID `KEY`")
 	c.Flags().DurationVar(&f.olderThan, "older-than", 0, "only runs that did not move for the `DURATION`")
 	addLimit(c, &f.limit)
 	return f
@@ -66,7 +71,7 @@ func (f *runFilter) set() bool {
 	return f.saga != "" || f.state != "" || f.key != "" || f.olderThan != 0
 }
 
-// runs returns whether a service runs the saga; any, for an empty name.
+// runsSaga returns whether a service runs the saga; any, for an empty name.
 func runsSaga(name string) func(serviceInfo) bool {
 	return func(s serviceInfo) bool {
 		for _, saga := range s.Sagas {
@@ -98,36 +103,37 @@ func (a *app) sagaRuns(ctx context.Context, f *runFilter) (all []sagaRun, more b
 	}
 	all = []sagaRun{}
 	for _, p := range places {
-		rest := f.limit
-		if f.limit > 0 {
-			if rest = f.limit - uint(len(all)); rest == 0 {
-				return all, true, nil
-			}
-		}
-		left, err := pages(rest, func(query url.Values) (int, string, error) {
-			setAll(query, "saga", f.saga, "state", f.state, "key", f.key)
-			if f.olderThan > 0 {
-				query.Set("olderThan", f.olderThan.String())
-			}
-			var page struct {
-				Runs []sagaRun
-				Next string
-			}
-			if err := a.client.get(ctx, p.at, query, &page, "services", p.Name, "sagas"); err != nil {
-				return 0, "", fmt.Errorf("sagas of %s: %w", p.Name, err)
-			}
-			for _, r := range page.Runs {
-				r.Service, r.place = p.Name, p
-				all = append(all, r)
-			}
-			return len(page.Runs), page.Next, nil
-		})
+		here, left, err := a.runsOf(ctx, p, f)
 		if err != nil {
 			return nil, false, err
 		}
-		more = more || left
+		all, more = append(all, here...), more || left
+	}
+	if n := int(f.limit); n > 0 && len(all) > n {
+		return all[:n], true, nil
 	}
 	return all, more, nil
+}
+
+// runsOf lists those of one service.
+func (a *app) runsOf(ctx context.Context, p place, f *runFilter) ([]sagaRun, bool, error) {
+	return pages(f.limit, func(query url.Values) ([]sagaRun, string, error) {
+		setAll(query, "saga", f.saga, "state", f.state, "key", f.key)
+		if f.olderThan > 0 {
+			query.Set("olderThan", f.olderThan.String())
+		}
+		var page struct {
+			Runs []sagaRun
+			Next string
+		}
+		if err := a.client.get(ctx, p.at, query, &page, "services", p.Name, "sagas"); err != nil {
+			return nil, "", fmt.Errorf("sagas of %s: %w", p.Name, err)
+		}
+		for i := range page.Runs {
+			page.Runs[i].Service, page.Runs[i].place = p.Name, p
+		}
+		return page.Runs, page.Next, nil
+	})
 }
 
 // sagaRun finds the run with an id, with its data and history, among the sagas
@@ -185,13 +191,9 @@ func styleOf(state string) string {
 func (a *app) runTable(all []sagaRun) error {
 	var rows [][]cell
 	for _, r := range all {
-		next := ""
-		if r.NextAt != nil {
-			next = a.screen.when(*r.NextAt)
-		}
 		rows = append(rows, []cell{
 			text(r.ID), text(r.Service), text(r.Saga), {r.State, styleOf(r.State)}, text(r.Step), text(strconv.Itoa(r.Attempts)),
-			text(a.screen.when(r.UpdatedAt)), text(next), text(r.Error),
+			text(a.screen.when(r.UpdatedAt)), text(a.screen.ifSet(r.NextAt)), text(r.Error),
 		})
 	}
 	return a.screen.table([]column{

@@ -6,7 +6,8 @@ import "github.com/spf13/cobra"
 func newSagaList(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List the sagas", Long: `argosy saga list lists the runs of sagas: where each is, how often its step was
-tried, when it is tried next, and the last error.`,
+tried, when it is tried next, and the last error. The states are running,
+compensating, completed, compensated and parked.`,
 		Example: `  argosy saga list --state parked
   argosy saga list --saga checkout --older-than 10m
   argosy saga list --limit 0 --output json`,

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -32,14 +33,13 @@ shown.`,
 }
 
 func (a *app) runPage(r sagaRun) error {
-	next := ""
-	if r.NextAt != nil {
-		next = a.screen.when(*r.NextAt)
-	}
 	err := a.screen.fields([]field{
 		{"id", text(r.ID)}, {"service", text(r.Service)}, {"saga", text(r.Saga)}, {"state", cell{r.State, styleOf(r.State)}},
-		{"step", text(r.Step)}, {"attempts", text(strconv.Itoa(r.Attempts))}, {"holder", text(r.Holder)}, {"epoch", text(strconv.FormatInt(r.Epoch, 10))},
-		{"created", text(a.screen.when(r.CreatedAt))}, {"updated", text(a.screen.when(r.UpdatedAt))}, {"next", text(next)}, {"error", cell{r.Error, red}},
+		{"step", text(r.Step)}, {"done", text(strings.Join(r.Done, ", "))}, {"attempts", text(strconv.Itoa(r.Attempts))},
+		{"holder", text(r.Holder)}, {"epoch", text(strconv.FormatInt(r.Epoch, 10))},
+		{"created", text(a.screen.when(r.CreatedAt))}, {"updated", text(a.screen.when(r.UpdatedAt))}, {"ended", text(a.screen.ifSet(r.EndedAt))},
+		{"next", text(a.screen.ifSet(r.NextAt))}, {"deadline", text(a.screen.ifSet(r.Deadline))},
+		{"cause", text(r.Cause)}, {"error", cell{r.Error, red}},
 	})
 	if err != nil {
 		return err
@@ -52,6 +52,9 @@ func (a *app) runPage(r sagaRun) error {
 	}
 	if _, err := fmt.Fprintln(a.screen.out); err != nil {
 		return err
+	}
+	if r.Dropped > 0 {
+		a.note("the history lost its oldest %s", strconv.Itoa(r.Dropped))
 	}
 	var rows [][]cell
 	for _, e := range r.History {

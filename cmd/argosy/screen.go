@@ -73,6 +73,14 @@ func (s *screen) when(t time.Time) string {
 	return roughly(d) + " ago"
 }
 
+// ifSet is when for a time that may be missing.
+func (s *screen) ifSet(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return s.when(*t)
+}
+
 // roughly returns a duration in its largest unit.
 func roughly(d time.Duration) string {
 	switch {
