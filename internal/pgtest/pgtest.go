@@ -125,6 +125,17 @@ func Create(tb testing.TB) (mine string, drop func()) {
 	return its.String(), func() { Exec(tb, u.String(), "DROP DATABASE "+name+" WITH (FORCE)") }
 }
 
+// Service is [Database] for tests of one service, which need no database to
+// themselves and take a tenth of its time: it returns the URL of a database and
+// the name of a service that no other test has. Its schema is dropped when the
+// test ends.
+func Service(tb testing.TB) (url, service string) {
+	tb.Helper()
+	url, service = Server(tb), "t"+strings.ToLower(rand.Text())
+	tb.Cleanup(func() { Exec(tb, url, "DROP SCHEMA IF EXISTS "+service+" CASCADE") })
+	return url, service
+}
+
 // Exec runs a statement on a connection of its own.
 func Exec(tb testing.TB, url, query string) {
 	tb.Helper()
@@ -134,6 +145,20 @@ func Exec(tb testing.TB, url, query string) {
 		tb.Fatal(err)
 	}
 	_, err = conn.Exec(ctx, query)
+	if err := errors.Join(err, conn.Close(ctx)); err != nil {
+		tb.Fatalf("%s: %v", query, err)
+	}
+}
+
+// QueryRow runs a query on a connection of its own and scans its only row.
+func QueryRow(tb testing.TB, url, query string, into ...any) {
+	tb.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	err = conn.QueryRow(ctx, query).Scan(into...)
 	if err := errors.Join(err, conn.Close(ctx)); err != nil {
 		tb.Fatalf("%s: %v", query, err)
 	}
