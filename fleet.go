@@ -155,7 +155,7 @@ func (f *Fleet) openStoresAndBroker(ctx context.Context) error {
 		if !s.HasDB() {
 			continue
 		}
-		idempotency.Install(s.DB(nil))
+		idempotency.Install(s.DB(nil), s.Now)
 		s.Worker(idempotency.Janitor(s.DB(nil), 0))
 		g.Go(func() error {
 			return s.DB(nil).Open(ctx, opener, store.OpenOptions{URL: f.set.Store, Dir: f.set.Data, Log: s.Log()})

@@ -18,25 +18,27 @@ import (
 // one, from 64 callers.
 func BenchmarkDo(b *testing.B) {
 	var n atomic.Int64
-	for name, key := range map[string]func() string{
-		"without a key":   func() string { return "" },
-		"with a new key":  func() string { return "k" + strconv.FormatInt(n.Add(1), 10) },
-		"with known keys": func() string { return "known" + strconv.FormatInt(n.Add(1)%1000, 10) },
-	} {
-		b.Run(name, func(b *testing.B) {
-			db := open(b, b.TempDir())
-			for range 1000 {
-				call(b, db, key())
-			}
-			b.ReportAllocs()
-			b.SetParallelism(32)
-			b.ResetTimer()
-			b.RunParallel(func(pb *testing.PB) {
-				for pb.Next() {
+	for store, home := range kinds() {
+		for name, key := range map[string]func() string{
+			"without a key":   func() string { return "" },
+			"with a new key":  func() string { return "k" + strconv.FormatInt(n.Add(1), 10) },
+			"with known keys": func() string { return "known" + strconv.FormatInt(n.Add(1)%1000, 10) },
+		} {
+			b.Run(store+"/"+name, func(b *testing.B) {
+				db := home(b).open(b)
+				for range 1000 {
 					call(b, db, key())
 				}
+				b.ReportAllocs()
+				b.SetParallelism(32)
+				b.ResetTimer()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						call(b, db, key())
+					}
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/argosy-go/argosy/idempotency"
 	"github.com/argosy-go/argosy/store"
-	"github.com/argosy-go/argosy/store/sqlite"
 )
 
 var errPower = errors.New("power failure")
@@ -19,13 +18,12 @@ var errPower = errors.New("power failure")
 // its transactions.
 type fragile struct {
 	store.Engine
-	dir       string
+	home      *home
 	at, point int
 }
 
 func (f *fragile) Open(ctx context.Context, o store.OpenOptions) (store.Engine, error) {
-	o.Dir = f.dir
-	e, err := sqlite.Opener{}.Open(ctx, o)
+	e, err := f.home.opener.Open(ctx, o)
 	f.Engine = e
 	return f, err
 }
@@ -48,29 +46,28 @@ func (f *fragile) Write(ctx context.Context, fn func(store.Conn) error) error {
 }
 
 func TestACrashAtAnyPointLeavesTheEffectWithItsReplyOrNeither(t *testing.T) {
-	for at := 1; ; at++ {
-		dir := t.TempDir()
-		power := &fragile{dir: dir, at: at}
-		db := store.NewDB("test")
-		db.Migrations("service", tables)
-		idempotency.Install(db)
-		if err := db.Open(t.Context(), power, store.OpenOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		first, err := idempotency.Do(incoming(t, "k"), db, wrapperspb.String("a"), place)
-		if err := db.Close(); err != nil {
-			t.Fatal(err)
-		}
-		db = open(t, dir)
-		again, errAgain := idempotency.Do(incoming(t, "k"), db, wrapperspb.String("a"), place)
-		if n := effects(t, db); n != 1 || errAgain != nil {
-			t.Errorf("after a failure at point %d the request had %d effects, %v", at, n, errAgain)
-		}
-		if err == nil {
-			if !proto.Equal(first, again) {
-				t.Errorf("first %v, again %v", first, again)
+	onBothStores(t, func(t *testing.T, kind kind) {
+		for at := 1; ; at++ {
+			home := kind(t)
+			db := home.handle()
+			if err := db.Open(t.Context(), &fragile{home: home, at: at}, home.options); err != nil {
+				t.Fatal(err)
 			}
-			return // the power outlasted the call
+			first, err := idempotency.Do(incoming(t, "k"), db, wrapperspb.String("a"), place)
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			db = home.open(t)
+			again, errAgain := idempotency.Do(incoming(t, "k"), db, wrapperspb.String("a"), place)
+			if n := effects(t, db); n != 1 || errAgain != nil {
+				t.Errorf("after a failure at point %d the request had %d effects, %v", at, n, errAgain)
+			}
+			if err == nil {
+				if !proto.Equal(first, again) {
+					t.Errorf("first %v, again %v", first, again)
+				}
+				return // the power outlasted the call
+			}
 		}
-	}
+	})
 }

@@ -2,7 +2,6 @@ package idempotency
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -113,7 +112,8 @@ func lead[Res proto.Message](ctx context.Context, c *call, fl *flight, fn func(c
 	}()
 	err := c.db.Do(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
 		res, fact, made = none, nil, nil
-		if found, err = load(ctx, tx, c.scope); err != nil || found != nil {
+		var at place
+		if at, found, err = c.begin(ctx, tx); err != nil || found != nil {
 			return err
 		}
 		if res, fact, err = try(ctx, tx, fn); err != nil {
@@ -122,11 +122,15 @@ func lead[Res proto.Message](ctx context.Context, c *call, fl *flight, fn func(c
 		if made, err = newRecord(c.fingerprint, res, fact); err != nil || mutant.ReplyOutside {
 			return err
 		}
-		return made.save(ctx, tx, c.scope, time.Now())
+		return made.save(ctx, tx, at)
 	})
 	if err == nil && mutant.ReplyOutside && found == nil {
 		err = c.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
-			return made.save(ctx, tx, c.scope, time.Now())
+			at, _, err := reserve(ctx, tx, c.scope, c.fingerprint, c.flights.now())
+			if err != nil {
+				return err
+			}
+			return made.save(ctx, tx, at)
 		})
 	}
 	if err != nil {
@@ -140,6 +144,24 @@ func lead[Res proto.Message](ctx context.Context, c *call, fl *flight, fn func(c
 		return none, fact
 	}
 	return res, nil
+}
+
+// begin reserves the row of the call's reply, or finds what an earlier call
+// has stored there.
+func (c *call) begin(ctx context.Context, tx *store.Tx) (at place, found *record, err error) {
+	if mutant.ReplyOutside {
+		found, err = load(ctx, tx, c.scope)
+		return "", found, err
+	}
+	for {
+		at, reserved, err := reserve(ctx, tx, c.scope, c.fingerprint, c.flights.now())
+		if err != nil || reserved {
+			return at, nil, err
+		}
+		if found, err := load(ctx, tx, c.scope); err != nil || found != nil {
+			return "", found, err
+		} // it was too old, and has been deleted since
+	}
 }
 
 func either(a, b *record) *record {

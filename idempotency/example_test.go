@@ -21,7 +21,7 @@ func Example() {
 	defer os.RemoveAll(dir)
 	db := store.NewDB("tickets")
 	db.Migrations("service", tables)
-	idempotency.Install(db) // a fleet does this for every service
+	idempotency.Install(db, nil) // a fleet does this for every service
 	if err := db.Open(context.Background(), sqlite.Opener{}, store.OpenOptions{Dir: dir}); err != nil {
 		panic(err)
 	}

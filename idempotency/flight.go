@@ -25,11 +25,11 @@ type flight struct {
 
 // flights are the calls under way on one database.
 type flights struct {
+	now func() time.Time
+
 	mu      sync.Mutex
 	running map[scope]*flight
 }
-
-func newFlights() *flights { return &flights{running: map[scope]*flight{}} }
 
 // join returns the flight of the scope, and true when the caller began it and
 // has to end it.

@@ -20,17 +20,22 @@ const (
 )
 
 // Janitor returns a worker that deletes the replies older than keep. Zero:
-// [DefaultKeep]; never under [MinKeep].
+// [DefaultKeep]; never under [MinKeep]. Their age is told by the clock that
+// [Install] was given.
 func Janitor(db *store.DB, keep time.Duration) service.Worker {
 	if keep == 0 {
 		keep = DefaultKeep
 	}
 	keep = max(keep, MinKeep)
 	return service.Worker{Stage: service.Work, Name: "idempotency janitor", Run: func(ctx context.Context) error {
+		f := store.Find[flights](db)
+		if f == nil {
+			return ErrNotInstalled.WithMetadata("service", db.Service())
+		}
 		tick := time.NewTicker(janitorGap)
 		defer tick.Stop()
 		for {
-			if err := trim(ctx, db, time.Now().Add(-keep)); err != nil && ctx.Err() == nil {
+			if err := trim(ctx, db, f.now().Add(-keep)); err != nil && ctx.Err() == nil {
 				return err
 			}
 			select {

@@ -92,11 +92,47 @@ func load(ctx context.Context, tx *store.Tx, s scope) (*record, error) {
 	return &r, nil
 }
 
-// save stores the record of the scope.
-func (r *record) save(ctx context.Context, tx *store.Tx, s scope, now time.Time) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO argosy_idempotency
-		(caller, method, idem_key, fingerprint, code, reply_type, reply, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		s.caller, s.method, s.key, r.fingerprint, int64(r.code), r.kind, r.reply, store.At(now))
+// place is where a row lies in its table, while the transaction that inserted
+// it lasts.
+type place string
+
+// placeOf returns the name under which a store tells the place of a row.
+func placeOf(d store.Dialect) string {
+	if d == store.Postgres {
+		return "ctid"
+	}
+	return "rowid"
+}
+
+// reserve inserts the row of the scope, without its reply. It waits for another
+// transaction that has done so, and reports false when that one committed.
+//
+// So copies of a request at other replicas wait before they do the work. And
+// nobody looks for a row that is not there, which a serializable transaction on
+// Postgres would be held to: with everyone who inserts next to it, in conflict.
+func reserve(ctx context.Context, tx *store.Tx, s scope, fingerprint []byte, now time.Time) (at place, reserved bool, err error) {
+	err = tx.QueryRowContext(ctx, `INSERT INTO argosy_idempotency
+		(caller, method, idem_key, fingerprint, code, reply_type, reply, at) VALUES ($1, $2, $3, $4, $5, '', $6, $7)
+		ON CONFLICT DO NOTHING RETURNING CAST(`+placeOf(tx.Dialect())+` AS TEXT)`,
+		s.caller, s.method, s.key, fingerprint, int64(codes.Unknown), []byte{}, store.At(now)).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("reserve an idempotency key: %w", err)
+	}
+	return at, true, nil
+}
+
+// save puts the record into the row that was reserved. It goes to the row's
+// place: the way through the index would be a look at its neighbours.
+func (r *record) save(ctx context.Context, tx *store.Tx, at place) error {
+	cast := "INTEGER"
+	if tx.Dialect() == store.Postgres {
+		cast = "tid"
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE argosy_idempotency SET code = $1, reply_type = $2, reply = $3
+		WHERE `+placeOf(tx.Dialect())+` = CAST($4 AS `+cast+`)`, int64(r.code), r.kind, r.reply, string(at))
 	if err != nil {
 		return fmt.Errorf("store the reply to an idempotency key: %w", err)
 	}

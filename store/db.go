@@ -51,6 +51,7 @@ type DB struct {
 	service string
 	sets    []migrationSet
 	twice   bool
+	level   Isolation
 	engine  atomic.Pointer[Engine]
 	running sync.Map // in test mode: the goroutines inside a transaction function
 	parts   parts
@@ -84,13 +85,26 @@ func (db *DB) Migrations(set string, files fs.FS) {
 // from outside the transaction. Call it before Open.
 func (db *DB) RunTwice() { db.twice = true }
 
+// Isolation declares that the service's functions are right under a weaker
+// level than [Serializable], which costs Postgres runs that are in conflict
+// with others:
+//
+//	db := s.DB(migrations)
+//	db.Isolation(store.ReadCommitted) // every UPDATE says what it expects of its row
+//
+// It is for a service that has measured those conflicts. SQLite runs one
+// transaction at a time whatever is declared, so that tests on it do not find
+// what the weaker level breaks. The mechanisms of the framework are right
+// under every level. Call it before Open.
+func (db *DB) Isolation(level Isolation) { db.level = level }
+
 // Service returns the name of the service that owns the database.
 func (db *DB) Service() string { return db.service }
 
 // Open opens the database and applies the migrations. The handle works once it
 // has returned nil.
 func (db *DB) Open(ctx context.Context, opener Opener, o OpenOptions) error {
-	o.Service = db.service
+	o.Service, o.Isolation = db.service, db.level
 	e, err := opener.Open(ctx, o)
 	if err != nil {
 		return fmt.Errorf("open the store of %s: %w", db.service, err)
@@ -124,7 +138,7 @@ func (db *DB) Dialect() Dialect {
 	return ""
 }
 
-// Do runs fn in one serializable transaction and returns after the commit is
+// Do runs fn in one transaction ([DB.Isolation]) and returns after the commit is
 // on disk. Whatever fn did through tx happens together or not at all: SQL,
 // events, replies, sagas.
 //

@@ -51,7 +51,8 @@ const (
 // Engine is an open database of one service: the contract of a store adapter.
 // Package storetest holds the suite that every adapter passes.
 //
-//  1. Write runs fn in one serializable transaction and returns nil only after
+//  1. Write runs fn in one transaction, serializable unless the options say
+//     otherwise, and returns nil only after
 //     the commit is on disk. An error from fn, a poisoned Conn or a panic rolls
 //     back everything fn wrote and nothing else. fn's error is returned as it
 //     is; a panic or Goexit reappears at the caller.
@@ -82,6 +83,23 @@ type Opener interface {
 	Open(ctx context.Context, o OpenOptions) (Engine, error)
 }
 
+// Isolation says how far the transactions of a database keep out of each
+// other's way. See [DB.Isolation].
+type Isolation int
+
+// The levels that there are, of which the first is the default.
+const (
+	// Serializable: transactions have the effect of running one after the other.
+	Serializable Isolation = iota
+	// RepeatableRead: each transaction sees one snapshot, and fails to update
+	// a row that has changed since. Two transactions may each act on what the
+	// other is about to change.
+	RepeatableRead
+	// ReadCommitted: each statement sees what has been committed before it. A
+	// row that was read may be another's a statement later.
+	ReadCommitted
+)
+
 // OpenOptions is what an [Opener] needs to know.
 type OpenOptions struct {
 	// Service is the name of the service that owns the database.
@@ -93,6 +111,8 @@ type OpenOptions struct {
 	Dir string
 	// Log receives what an operator should know. Nil: discarded.
 	Log *slog.Logger
+	// Isolation is the level of transactions that write. A store may do better.
+	Isolation Isolation
 	// IdleLimit is how long a transaction function may go without running a
 	// statement, while others wait for the store, before it is revoked. Zero: 250 ms.
 	IdleLimit time.Duration

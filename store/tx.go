@@ -66,6 +66,9 @@ func (tx *Tx) committed() {
 // DB returns the database of the transaction.
 func (tx *Tx) DB() *DB { return tx.db }
 
+// Dialect returns the SQL that the transaction speaks.
+func (tx *Tx) Dialect() Dialect { return tx.dialect }
+
 // Context returns the context that the transaction function was given.
 func (tx *Tx) Context() context.Context { return tx.ctx }
 

@@ -345,18 +345,19 @@ func TestWhatCannotBeOpenedSaysWhy(t *testing.T) {
 	perService.Path = "/{service}"
 	for name, tt := range map[string]struct {
 		url, want string
-		opener    postgres.Opener
+		level     store.Isolation
 	}{
-		"commits that a crash takes back": {with("synchronous_commit", "off"), "synchronous_commit is off", postgres.Opener{}},
-		"a search path":                   {with("search_path", "public"), "the schema an_order", postgres.Opener{}},
-		"no URL":                          {"", "URL of the server", postgres.Opener{}},
-		"a URL that is none":              {"postgres://user:secret@a b/", "postgres://user:password@host/database", postgres.Opener{}},
-		"a level that there is not":       {good, "isolation level", postgres.Opener{Isolation: 99}},
-		"no database for the service":     {strings.ReplaceAll(strings.ReplaceAll(perService.String(), "%7B", "{"), "%7D", "}"), "an_order", postgres.Opener{}},
+		"commits that a crash takes back": {with("synchronous_commit", "off"), "synchronous_commit is off", 0},
+		"a search path":                   {with("search_path", "public"), "the schema an_order", 0},
+		"no URL":                          {"", "URL of the server", 0},
+		"a URL that is none":              {"postgres://user:secret@a b/", "postgres://user:password@host/database", 0},
+		"a level that there is not":       {good, "isolation level", 99},
+		"no database for the service":     {strings.ReplaceAll(strings.ReplaceAll(perService.String(), "%7B", "{"), "%7D", "}"), "an_order", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			db := store.NewDB("an-order")
-			err := db.Open(t.Context(), tt.opener, store.OpenOptions{URL: tt.url})
+			db.Isolation(tt.level)
+			err := db.Open(t.Context(), postgres.Opener{}, store.OpenOptions{URL: tt.url})
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {
 				t.Errorf("got %v: want %q in it", err, tt.want)
 			}

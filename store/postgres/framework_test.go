@@ -97,7 +97,7 @@ func TestARequestThatComesManyTimesAtOnceHasOneEffect(t *testing.T) {
 	db := store.NewDB("order")
 	db.Migrations("service", effects)
 	db.Migrations("argosy_event", event.Migrations())
-	idempotency.Install(db)
+	idempotency.Install(db, nil)
 	if err := db.Open(t.Context(), postgres.Opener{}, store.OpenOptions{URL: pgtest.Database(t)}); err != nil {
 		t.Fatal(err)
 	}
@@ -121,5 +121,18 @@ func TestARequestThatComesManyTimesAtOnceHasOneEffect(t *testing.T) {
 	wg.Wait()
 	if n := count(t, db); n != 1 {
 		t.Errorf("one request had %d effects", n)
+	}
+}
+
+func withReplies(db *store.DB) { idempotency.Install(db, nil) }
+
+// keepReplies is calls under keys of their own.
+func keepReplies(_ *testing.B, db *store.DB) func(context.Context, int64, func(context.Context, *store.Tx) error) error {
+	return func(ctx context.Context, i int64, run func(context.Context, *store.Tx) error) error {
+		ctx = auth.With(rpc.WithIncoming(ctx, "/test.Orders/Place", fmt.Sprint("key-", i)), auth.Principal{Subject: "alice"})
+		_, err := idempotency.Do(ctx, db, wrapperspb.Int64(i), func(ctx context.Context, tx *store.Tx) (*wrapperspb.StringValue, error) {
+			return wrapperspb.String("placed"), run(ctx, tx)
+		})
+		return err
 	}
 }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,10 +34,6 @@ type Opener struct {
 	// process that was suspended in a transaction must not keep them. Zero:
 	// 10 s. ([store.OpenOptions.IdleLimit] is for stores with one writer.)
 	IdleTimeout time.Duration
-	// Isolation is the level of transactions that write: sql.LevelDefault is
-	// serializable; sql.LevelRepeatableRead and sql.LevelReadCommitted are
-	// weaker, and a function that is right on SQLite may not be under them.
-	Isolation sql.IsolationLevel
 }
 
 var _ store.Opener = Opener{}
@@ -52,11 +47,10 @@ const (
 	ownTimeout = 30 * time.Second
 )
 
-var levels = map[sql.IsolationLevel]string{
-	sql.LevelDefault:        "SERIALIZABLE",
-	sql.LevelSerializable:   "SERIALIZABLE",
-	sql.LevelRepeatableRead: "REPEATABLE READ",
-	sql.LevelReadCommitted:  "READ COMMITTED",
+var levels = map[store.Isolation]string{
+	store.Serializable:   "SERIALIZABLE",
+	store.RepeatableRead: "REPEATABLE READ",
+	store.ReadCommitted:  "READ COMMITTED",
 }
 
 // servicePlaceholder stands for the service's name in the path of a URL.
@@ -93,9 +87,9 @@ func (o Opener) connect(ctx context.Context, opts store.OpenOptions) (*engine, e
 	o.MaxConns = cmp.Or(max(o.MaxConns, 0), defaultMaxConns)
 	o.AcquireTimeout = cmp.Or(max(o.AcquireTimeout, 0), defaultAcquireTimeout)
 	o.IdleTimeout = cmp.Or(max(o.IdleTimeout, 0), defaultIdleTimeout)
-	level, ok := levels[o.Isolation]
+	level, ok := levels[opts.Isolation]
 	if !ok {
-		return nil, fmt.Errorf("postgres: the isolation level %v is none of serializable, repeatable read and read committed", o.Isolation)
+		return nil, fmt.Errorf("postgres: there is no isolation level %d", opts.Isolation)
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
