@@ -19,7 +19,8 @@ import (
 // every attempt, and calls to services of the fleet carry it by themselves: a
 // step that calls something else sends it along, so that the other side can
 // tell a repetition. A step that makes several calls derives a key for each
-// with idempotency.Sub.
+// with idempotency.Sub: a client of the fleet refuses to call one method twice
+// under one key in one attempt.
 func Key(ctx context.Context) string { return rpc.OutgoingIdempotencyKey(ctx) }
 
 // context returns what all work on a run is done in: it carries the trace that
@@ -50,7 +51,7 @@ func (e *engine) patience(r *record, s *step) time.Duration {
 // enter returns the context of one attempt, and a function that ends it.
 func (e *engine) enter(r *record, s *step) (context.Context, func(error)) {
 	ctx, cancel := context.WithTimeout(r.ctx, e.patience(r, s))
-	ctx = rpc.WithIdempotencyKey(ctx, r.stepKey())
+	ctx = rpc.WithKeysOnce(rpc.WithIdempotencyKey(ctx, r.stepKey()))
 	if _, item, ok := strings.Cut(r.step, "/"); ok {
 		ctx = context.WithValue(ctx, itemKey{}, item)
 	}

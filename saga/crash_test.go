@@ -81,6 +81,7 @@ func testACrashAnywhereChangesNothing(t storeTest) {
 				Do("c", p.do("c", nil)).Undo(p.undo("c")), Pivot("p", p.do("p", errRefused)),
 			}
 		}, Compensated, nil, []string{"b", "-b", "compensated"}},
+		"branched": {branched, Compensated, nil, []string{"card", "-card", "compensated"}},
 		"parked": {func(p *participant) []Step[state] {
 			return []Step[state]{DoTx("b", effect("b")).UndoTx(effect("-b")), Pivot("p", p.do("p", nil)), Then("u", p.do("u", errRefused))}
 		}, Parked, []string{"p"}, []string{"b", "parked"}},

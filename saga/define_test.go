@@ -18,6 +18,8 @@ func nothingTx(context.Context, *store.Tx, state) error      { return nil }
 func ended(context.Context, *store.Tx, state, Outcome) error { return nil }
 func taken(context.Context, *store.Tx, state, Signal) error  { return nil }
 
+func hour(state) time.Duration { return time.Hour }
+
 func TestDefineRefuses(t *testing.T) {
 	ok := Do("ok", nothing).NoUndo()
 	tests := map[string]struct {
@@ -41,6 +43,19 @@ func TestDefineRefuses(t *testing.T) {
 		"an Undo of a Then":                 {[]Step[state]{Pivot("p", nothing), Then("t", nothing).Undo(nothing)}, "Undo is for Do steps, and this is a Then"},
 		"a Within of a Sleep":               {[]Step[state]{Sleep("a", func(state) time.Duration { return 1 }).Within(time.Second)}, "Within is for Await, Do, Pivot and Then steps, and this is a Sleep"},
 		"an Else without Within":            {[]Step[state]{Await("a", taken).Else(nothingTx)}, "Else needs Within"},
+		"a pivot in a When":                 {[]Step[state]{When("w", always, Pivot("p", nothing))}, "a Pivot cannot be in When"},
+		"an End in a When":                  {[]Step[state]{When("w", always, End(ended))}, "a End cannot be in When"},
+		"a When in an Each":                 {[]Step[state]{Each("e", items(), When("w", always, ok))}, "a When cannot be in Each"},
+		"an Await in an Each":               {[]Step[state]{Each("e", items(), Await("w", taken))}, "a Await cannot be in Each"},
+		"a When without steps":              {[]Step[state]{When[state]("w", always)}, "When needs steps"},
+		"an Each without steps":             {[]Step[state]{Each[state]("e", items())}, "Each needs steps"},
+		"a When that cannot decide":         {[]Step[state]{When("w", nil, ok)}, "a function is nil"},
+		"a name twice, once in a When":      {[]Step[state]{ok, When("w", always, ok)}, `step "ok": two steps have this name`},
+		"a Do in a When without its undo":   {[]Step[state]{When("w", always, Do("a", nothing))}, `step "a": a Do must say how it is undone`},
+		"a Then in an Each too early":       {[]Step[state]{Each("e", items(), Then("t", nothing)), Pivot("p", nothing)}, `step "t": a Then needs a pivot before it`},
+		"two deadlines":                     {[]Step[state]{ok, Deadline(hour), Deadline(hour)}, "Deadline is given twice"},
+		"a Deadline in a When":              {[]Step[state]{When("w", always, Deadline(hour))}, "a Deadline cannot be in When"},
+		"an Undo of a When":                 {[]Step[state]{When("w", always, ok).Undo(nothing)}, "Undo is for Do steps, and this is a When"},
 		"no attempts":                       {[]Step[state]{Do("a", nothing).NoUndo().Attempts(0)}, "Attempts must be positive"},
 		"a backoff that shrinks":            {[]Step[state]{Do("a", nothing).NoUndo().Backoff(2, 1)}, "Backoff needs"},
 		"a function that is nil":            {[]Step[state]{Do[state]("a", nil).NoUndo()}, "a function is nil"},

@@ -94,7 +94,7 @@ type course struct {
 func TestCourses(t *testing.T) { onEachStore(t, testCourses) }
 
 func testCourses(t storeTest) {
-	for _, c := range slices.Concat(plainCourses(), pivotCourses(), waitingCourses()) {
+	for _, c := range slices.Concat(plainCourses(), pivotCourses(), waitingCourses(), branchCourses()) {
 		t.Run(c.name, func(t storeTest) { t.Parallel(); c.run(t, false) })
 		t.Run(c.name+", each transaction twice", func(t storeTest) { t.Parallel(); c.run(t, true) })
 	}
