@@ -58,7 +58,7 @@ type setting struct{ name, value, want string }
 
 func synchronous() setting {
 	if mutant.NoFsync {
-		return setting{"synchronous", "OFF", "0"}
+		return setting{"synchronous", "NORMAL", "1"}
 	}
 	return setting{"synchronous", "FULL", "2"}
 }
