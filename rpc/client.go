@@ -72,7 +72,7 @@ func (c *client) Invoke(ctx context.Context, method string, args, reply any, opt
 	if store.Inside(ctx) {
 		return errInTransaction
 	}
-	if err := take(ctx, method); err != nil {
+	if err := UseKey(ctx, method); err != nil {
 		return err
 	}
 	if m.Deadline > 0 {
@@ -100,7 +100,7 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 	if store.Inside(ctx) {
 		return nil, errInTransaction
 	}
-	if err := take(ctx, method); err != nil {
+	if err := UseKey(ctx, method); err != nil {
 		return nil, err
 	}
 	ctx = c.outgoing(ctx, m.Method)

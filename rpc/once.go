@@ -32,8 +32,9 @@ func WithKeysOnce(ctx context.Context) context.Context {
 	return context.WithValue(ctx, onceKey{}, &once{made: map[call]bool{}})
 }
 
-// take notes a call, and refuses the second one.
-func take(ctx context.Context, method string) error {
+// UseKey notes that the method is called with the outgoing key of ctx, and
+// returns the error of a second call. The client chain does it.
+func UseKey(ctx context.Context, method string) error {
 	o, ok := ctx.Value(onceKey{}).(*once)
 	key := OutgoingIdempotencyKey(ctx)
 	if !ok || key == "" {
