@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/argosy-go/argosy/broker"
 	"github.com/argosy-go/argosy/event"
@@ -69,10 +72,11 @@ func (s *signal) await(t testing.TB, what string, cond func() bool) {
 type engine struct {
 	store.Engine
 	changed *signal
-	dialect store.Dialect
 	// fail is asked before a transaction (commit false) and after it, when the
 	// caller has not heard of it (commit true). Nil: never.
 	fail func(committed bool) error
+	// lost counts transactions that ended because their lease was another's.
+	lost *atomic.Int64
 }
 
 func (e *engine) Write(ctx context.Context, fn func(store.Conn) error) error {
@@ -82,6 +86,9 @@ func (e *engine) Write(ctx context.Context, fn func(store.Conn) error) error {
 		}
 	}
 	err := e.Engine.Write(ctx, fn)
+	if errors.Is(err, store.ErrLeaseLost) && e.lost != nil {
+		e.lost.Add(1)
+	}
 	if err == nil {
 		e.changed.notify()
 	}
@@ -89,13 +96,6 @@ func (e *engine) Write(ctx context.Context, fn func(store.Conn) error) error {
 		err = e.fail(true)
 	}
 	return err
-}
-
-func (e *engine) Dialect() store.Dialect {
-	if e.dialect != "" {
-		return e.dialect
-	}
-	return e.Engine.Dialect()
 }
 
 // app is a running service over a store on disk and a broker.
@@ -115,8 +115,8 @@ type config struct {
 	broker  broker.Broker
 	changed *signal
 	now     func() time.Time
-	dialect store.Dialect
 	fail    func(bool) error
+	lost    *atomic.Int64
 	declare func(s *service.Setup)
 	options service.Options
 	set     func(*event.Settings) // changes settings, as the configuration would
@@ -138,7 +138,7 @@ func (c config) Open(ctx context.Context, o store.OpenOptions) (store.Engine, er
 	if err != nil {
 		return nil, err
 	}
-	return &engine{Engine: e, changed: c.changed, dialect: c.dialect, fail: c.fail}, nil
+	return &engine{Engine: e, changed: c.changed, fail: c.fail, lost: c.lost}, nil
 }
 
 // start starts a service; the test's end stops it.
@@ -337,6 +337,28 @@ func (p placed) publish(a *app, key string, numbers ...int64) {
 			return nil
 		})
 	}
+}
+
+// messageOf returns an event as another service publishes it.
+func messageOf(t storeTest, key string, number int64) []broker.Message {
+	t.Helper()
+	body, err := proto.Marshal(&eventpb.Placed{OrderId: key, Number: number})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := fmt.Sprint(key, "-", number)
+	return []broker.Message{{ID: id, Topic: placedTopic, Body: body, Header: map[string]string{
+		"ce-specversion": "1.0", "ce-id": id, "ce-source": "/other", "ce-type": placedTopic, "ce-subject": key}}}
+}
+
+// noteOf returns the note of an event.
+func noteOf(t storeTest, body []byte) string {
+	t.Helper()
+	var m eventpb.Placed
+	if err := proto.Unmarshal(body, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m.Note
 }
 
 // shortLeases lets a test wait for the end of a lease.

@@ -45,6 +45,7 @@ type position struct {
 	acked      map[string]int
 	passed     map[string]bool // not for it
 	ended      bool            // its receiver was closed
+	receiver   *fakeReceiver   // the last one
 }
 
 func newFake(changed *signal) *fake {
@@ -122,20 +123,22 @@ func (b *fake) Subscribe(_ context.Context, s broker.Subscription) (broker.Recei
 		}
 		b.positions[fmt.Sprint(s.Consumer, s.Partitions)] = p
 	} else { // what was not acknowledged comes again, first
-		for p.next > p.begin && !b.ackedBefore(p) {
-			p.next--
-		}
+		p.next = p.firstUnacked(b.log)
+		p.receiver.end()
 	}
-	return &fakeReceiver{broker: b, position: p, topic: s.Topic, done: make(chan struct{})}, nil
+	p.receiver = &fakeReceiver{broker: b, position: p, topic: s.Topic, done: make(chan struct{})}
+	return p.receiver, nil
 }
 
-func (b *fake) ackedBefore(p *position) bool {
-	for _, m := range b.log[p.begin:p.next] {
-		if p.acked[m.ID] == 0 && !p.passed[m.ID] {
-			return false
+// firstUnacked returns where the first message is that was not acknowledged,
+// among those that were delivered.
+func (p *position) firstUnacked(log []broker.Message) int {
+	for i := p.begin; i < p.next; i++ {
+		if id := log[i].ID; p.acked[id] == 0 && !p.passed[id] {
+			return i
 		}
 	}
-	return true
+	return p.next
 }
 
 func (b *fake) Probe(context.Context) error { return nil }
@@ -240,6 +243,11 @@ type fakeReceiver struct {
 func (r *fakeReceiver) Receive(ctx context.Context, most int) ([]broker.Delivery, error) {
 	for {
 		changed := r.broker.changed.channel()
+		select {
+		case <-r.done:
+			return nil, broker.ErrClosed
+		default:
+		}
 		batch, err := r.take(most)
 		if len(batch) > 0 || err != nil {
 			return batch, err
@@ -296,9 +304,9 @@ func (r *fakeReceiver) delivery(m broker.Message, attempt int) broker.Delivery {
 }
 
 func (r *fakeReceiver) Close() error {
-	r.once.Do(func() {
-		close(r.done)
-		r.broker.change(func() { r.position.ended = true })
-	})
+	r.end()
+	r.broker.change(func() { r.position.ended = true })
 	return nil
 }
+
+func (r *fakeReceiver) end() { r.once.Do(func() { close(r.done) }) }

@@ -84,6 +84,9 @@ func (f *fetcher) run(ctx context.Context, h *hold) error {
 // serve handles deliveries until ctx ends, the lease is lost or the broker
 // fails; what was taken from the broker and not begun is delivered again.
 func (f *fetcher) serve(ctx context.Context, h *hold) (err error) {
+	if err := h.confirm(ctx); err != nil {
+		return err
+	}
 	if err := f.rewind(ctx, h); err != nil {
 		return err
 	}

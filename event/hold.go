@@ -64,6 +64,14 @@ func (h *hold) check(ctx context.Context, tx *store.Tx) error {
 	return h.lease.Check(ctx, tx)
 }
 
+// confirm is check on its own, before something that no transaction fences.
+func (h *hold) confirm(ctx context.Context) error {
+	if h.runtime.alone() {
+		return nil
+	}
+	return h.runtime.db.Do(ctx, h.check)
+}
+
 // release gives the lease back, so that another replica need not wait.
 func (h *hold) release(ctx context.Context) error {
 	if h.runtime.alone() {

@@ -104,7 +104,7 @@ func TestAReplayedLetterGoesBeforeWhatWaitsForItsKey(t *testing.T) {
 					tx.AfterCommit(func() { done.Store("first", true) })
 				}
 				return record(ctx, tx, m)
-			}, quick, event.MaxAttempts(1000))
+			}, event.Backoff(100*time.Millisecond, 100*time.Millisecond), event.MaxAttempts(1000))
 		}})
 		p.publish(a, "a", 1)
 		a.await("1 waits", func() bool { _, pending, _ := a.backlog(); return pending == 1 })

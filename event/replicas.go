@@ -52,7 +52,9 @@ type roster struct {
 
 func newRoster(r *runtime) *roster { return &roster{runtime: r, changed: make(chan struct{})} }
 
-// run keeps this replica on the roster until ctx ends.
+// run keeps this replica on the roster until ctx ends. When it cannot report
+// for two thirds of LeaseTTL it ends its work, before others begin with it: a
+// broker goes on delivering to whoever has lost the store only.
 func (o *roster) run(ctx context.Context) error {
 	if o.alone() {
 		<-ctx.Done()
@@ -60,21 +62,42 @@ func (o *roster) run(ctx context.Context) error {
 	}
 	bell := make(chan struct{}, 1)
 	defer o.db.Listen(replicasTopic, func() { stir(bell) })()
+	ttl := o.settings.LeaseTTL
+	overdue := time.AfterFunc(ttl*2/3, func() { o.set(nil) })
+	defer overdue.Stop()
 	var reported time.Time
+	failures := 0
 	for ctx.Err() == nil {
-		if now := o.setup.Now(); now.Sub(reported) >= o.settings.LeaseTTL/3 {
-			if err := o.report(ctx); err != nil {
-				return unlessDone(ctx, err)
-			}
+		now := o.setup.Now()
+		err := o.turn(ctx, now.Sub(reported) >= ttl/3, func() {
 			reported = now
+			overdue.Reset(ttl * 2 / 3)
+		})
+		gap := min(lookGap, ttl/6)
+		if err == nil {
+			failures = 0
+			nap(ctx, bell, gap/2+rand.N(gap))
+			continue
 		}
-		if err := o.look(ctx); err != nil {
-			return unlessDone(ctx, err)
+		if failures++; failures == 1 && ctx.Err() == nil {
+			o.setup.Log().Warn("the other replicas cannot be reached through the store", "error", err)
 		}
-		gap := min(lookGap, o.settings.LeaseTTL/6)
-		nap(ctx, bell, gap/2+rand.N(gap))
+		pause(ctx, backoff{gap / 4, gap}.after(failures))
 	}
 	return nil
+}
+
+// turn reports, when that is due, and looks who is there.
+func (o *roster) turn(ctx context.Context, due bool, reported func()) error {
+	ctx, cancel := context.WithTimeout(ctx, o.settings.LeaseTTL/3)
+	defer cancel()
+	if due {
+		if err := o.report(ctx); err != nil {
+			return err
+		}
+		reported()
+	}
+	return o.look(ctx)
 }
 
 // unlessDone returns nil for an error that is only the end of ctx.
@@ -138,6 +161,12 @@ func (o *roster) look(ctx context.Context) error {
 		return fmt.Errorf("look for the other replicas: %w", err)
 	}
 	slices.Sort(live)
+	o.set(live)
+	return nil
+}
+
+// set says which replicas are at work.
+func (o *roster) set(live []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !slices.Equal(live, o.live) {
@@ -145,7 +174,6 @@ func (o *roster) look(ctx context.Context) error {
 		close(o.changed)
 		o.changed = make(chan struct{})
 	}
-	return nil
 }
 
 // mine reports whether the span is this replica's share of a group of work, and

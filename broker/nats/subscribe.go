@@ -23,6 +23,10 @@ const (
 	// heartbeat is how often an idle server says that it is there; after two
 	// that are missed the client asks again.
 	heartbeat = 5 * time.Second
+	// pullExpiry is how long the server knows that a client asked: shorter than
+	// a replica that stands still is left alone, so that it is not given what
+	// its successor is to get.
+	pullExpiry = 10 * time.Second
 	// askAgain is how long after a message the client looks whether it must ask
 	// for more: long for sending a request, short for who waits for messages.
 	askAgain = 50 * time.Millisecond
@@ -50,7 +54,7 @@ func (b *Broker) Subscribe(ctx context.Context, s broker.Subscription) (broker.R
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
-	messages, err := c.Messages(jetstream.PullMaxMessages(min(ahead, s.MaxInFlight)), jetstream.PullHeartbeat(heartbeat))
+	messages, err := c.Messages(jetstream.PullMaxMessages(min(ahead, s.MaxInFlight)), jetstream.PullHeartbeat(heartbeat), jetstream.PullExpiry(pullExpiry))
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
