@@ -41,7 +41,7 @@ func TestABadNightOnPostgres(t *testing.T) {
 	torture.Run(t, torture.Plan{
 		Seed: seed, Length: length, Patience: patience,
 		Processes: append([]*torture.Process{broker}, append(n.fleets, n.bank, n.carrier)...),
-		Faults:    append(n.faults(length), n.depotFaults(broker)...),
+		Faults:    chosen(t, append(n.faults(length), n.depotFaults(broker)...)),
 		Load:      n.load(nightRate, length, seed), Probe: n.probe, Quiet: n.quiet, Invariant: n.green,
 		Report: reportFile(t),
 	})
@@ -98,7 +98,7 @@ func (n *night) depotLines(i int) (pg, mq string) {
 func (n *night) depotFaults(broker *torture.Process) []torture.Fault {
 	faults := []torture.Fault{torture.Kill(broker), torture.Pause(broker, time.Second, 8*time.Second), torture.Restart(broker), n.poisonBroker()}
 	if n.disk != nil {
-		faults = append(faults, torture.DiskFull(n.disk, broker, n.fleets[0], n.fleets[1]))
+		faults = append(faults, n.fullBroker(broker))
 	}
 	if n.net.Breakable() {
 		for _, f := range n.fleets {
@@ -109,6 +109,22 @@ func (n *night) depotFaults(broker *torture.Process) []torture.Fault {
 		}
 	}
 	return faults
+}
+
+// fullBroker fills the disk of the broker and frees it. A stream of nats-server
+// that could not write once takes nothing until the server is started again,
+// so an operator does that.
+func (n *night) fullBroker(broker *torture.Process) torture.Fault {
+	fault := torture.DiskFull(n.disk, broker)
+	fault.Targets = append(fault.Targets, broker.Name)
+	fill := fault.Inject
+	fault.Inject = func(ctx context.Context, s *torture.Scene) (torture.Heal, error) {
+		free, err := fill(ctx, s)
+		return func(ctx context.Context) error {
+			return errors.Join(free(ctx), broker.Kill(ctx), broker.AwaitReady(ctx))
+		}, err
+	}
+	return fault
 }
 
 // poisonBroker publishes what nobody can decode, straight to the broker.

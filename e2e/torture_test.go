@@ -19,7 +19,8 @@ import (
 //
 //	ARGOSY_TORTURE=10m ARGOSY_TORTURE_REPORT=/tmp go test -timeout 30m -run 'TestABadNight' ./e2e
 //
-// ARGOSY_TORTURE_SEED runs the schedule of a seed again.
+// ARGOSY_TORTURE_SEED runs the schedule of a seed again, and
+// ARGOSY_TORTURE_ONLY only the faults whose names match an expression.
 const shortNight = 20 * time.Second
 
 func TestABadNightOnSQLite(t *testing.T) {
@@ -29,7 +30,7 @@ func TestABadNightOnSQLite(t *testing.T) {
 	torture.Run(t, torture.Plan{
 		Seed: seed, Length: length, Patience: patience,
 		Processes: []*torture.Process{shop, n.bank, n.carrier},
-		Faults:    append(n.faults(length), n.sqliteFaults(shop)...),
+		Faults:    chosen(t, append(n.faults(length), n.sqliteFaults(shop)...)),
 		Load:      n.load(nightRate, length, seed), Probe: n.probe, Quiet: n.quiet, Invariant: n.green,
 		Report: reportFile(t),
 	})

@@ -28,7 +28,8 @@ type Plan struct {
 	Load func(ctx context.Context) ([]Figure, error)
 	// Probe is one use of the processes, that fails while they suffer. After
 	// each heal it is called until it succeeds: that is the recovery time of the
-	// report. Nil: recovery is when every process is ready.
+	// report. It is called by one goroutine at a time and has 10 s. Nil: recovery
+	// is when every process is ready.
 	Probe func(ctx context.Context) error
 	// Quiet waits until all work has ended. It is called when everything is
 	// healed and the load has gone. Nil: nothing is waited for.

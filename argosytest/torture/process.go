@@ -223,8 +223,16 @@ func (p *Process) Signal(s syscall.Signal) error {
 // when it has gone.
 func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SIGKILL) }
 
+// UncleanError says that a process ended after SIGTERM, and not with 0.
+type UncleanError struct{ Process, Exit string }
+
+func (e *UncleanError) Error() string {
+	return fmt.Sprintf("%s ended after SIGTERM with %s", e.Process, e.Exit)
+}
+
 // Terminate ends the process with SIGTERM, and returns when it has gone: an
-// error when it takes longer than Grace, and is killed, or does not exit with 0.
+// error when it takes longer than Grace, and is killed, and an [UncleanError]
+// when it does not exit with 0.
 func (p *Process) Terminate(ctx context.Context) error {
 	grace := p.Grace
 	if grace == 0 {
@@ -238,7 +246,7 @@ func (p *Process) Terminate(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.lastExit != "exit status 0" {
-		return fmt.Errorf("%s ended after SIGTERM with %s", p.Name, p.lastExit)
+		return &UncleanError{p.Name, p.lastExit}
 	}
 	return nil
 }

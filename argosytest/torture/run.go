@@ -11,12 +11,17 @@ import (
 	"time"
 )
 
+// probeTimeout bounds one probe.
+const probeTimeout = 10 * time.Second
+
 // run is a plan at work.
 type run struct {
 	plan    Plan
 	begun   time.Time
 	targets map[string]chan struct{} // holds one token while the target suffers
 	end     context.CancelFunc       // of every process
+	probing chan struct{}            // holds one token while somebody probes
+	proved  time.Time                // when the last probe that succeeded began; for who probes
 
 	mu     sync.Mutex
 	active int // strikes under way
@@ -27,7 +32,7 @@ type run struct {
 // execute carries out a plan with its defaults set. Everything that it starts
 // has ended when it returns.
 func execute(ctx context.Context, p Plan) Report {
-	r := &run{plan: p, targets: map[string]chan struct{}{}}
+	r := &run{plan: p, targets: map[string]chan struct{}{}, probing: make(chan struct{}, 1)}
 	r.report = Report{Seed: p.Seed, Length: p.Length, Every: p.Every, Begun: time.Now()}
 	if err := p.check(); err != nil {
 		r.problem("the plan: %v", err)
@@ -174,12 +179,32 @@ func (r *run) recovery(ctx context.Context, e *Event) {
 	e.Recovered = r.elapsed()
 }
 
-// recovered waits until the probe succeeds.
+// recovered waits until a probe succeeds that began after now. Those who wait
+// share the probes, so that to look at an ailing process does not weigh on it.
 func (r *run) recovered(ctx context.Context) error {
-	if r.plan.Probe != nil {
-		return until(ctx, r.plan.Probe)
+	if r.plan.Probe == nil {
+		return r.ready(ctx)
 	}
-	return r.ready(ctx)
+	healed := time.Now()
+	return until(ctx, func(ctx context.Context) error {
+		select {
+		case r.probing <- struct{}{}:
+			defer func() { <-r.probing }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if r.proved.After(healed) {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		begun := time.Now()
+		err := r.plan.Probe(ctx)
+		if err == nil {
+			r.proved = begun
+		}
+		return err
+	})
 }
 
 func (r *run) ready(ctx context.Context) error {

@@ -40,6 +40,9 @@ func serve(ctx context.Context, host, port, dir string) error {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "natsd", Host: host, Port: int(number), NoSigs: true,
 		JetStream: true, StoreDir: dir, SyncAlways: true,
+		// By default it is what is free now: a server that is started while the
+		// disk is full would take nothing when it is free again.
+		JetStreamMaxStore: 1 << 40,
 	})
 	if err != nil {
 		return err
