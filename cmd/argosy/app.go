@@ -22,6 +22,7 @@ type app struct {
 	screen screen
 	config config
 	client *client
+	places []place // of the fleet, once they have been asked for
 }
 
 func newApp(in io.Reader, out, errs io.Writer, env func(string) (string, bool)) *app {
@@ -63,13 +64,16 @@ func (a *app) show(v any, table func() error) error {
 // fleet returns the services of the fleet that a command is about: the one
 // that is named, or those that have what it asks for.
 func (a *app) fleet(ctx context.Context, has func(serviceInfo) bool, what string) ([]place, error) {
-	all, err := a.client.places(ctx, func(err error) { a.note("%s", message(err)) })
-	if err != nil {
-		return nil, err
+	if a.places == nil {
+		all, err := a.client.places(ctx, func(err error) { a.note("%s", message(err)) })
+		if err != nil {
+			return nil, err
+		}
+		a.places = all
 	}
 	var names []string
 	var fit []place
-	for _, p := range all {
+	for _, p := range a.places {
 		names = append(names, p.Name)
 		if p.Name == a.config.Service {
 			return []place{p}, nil

@@ -11,6 +11,6 @@
 //
 // A command is a file: it declares its flags and says what it does with an
 // [app], which holds the settings, the connection ([client]) and what is
-// printed ([screen]). Nothing else reads the environment, and nothing a
-// service answered is printed unescaped.
+// printed ([screen]). Nothing else reads the environment but net/http, for its
+// proxy, and nothing that a service answered is printed unescaped.
 package main

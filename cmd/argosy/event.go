@@ -8,7 +8,7 @@ func newEvent(a *app) *cobra.Command {
 repairs what their consumers gave up on: the dead letters.`, `  argosy event status
   argosy event dead list --service inventory
   argosy event replay inventory/argosy.shop.order.v1.OrderPlaced --from 2h`)
-	c.AddCommand(newEventStatus(a), newDead(a), newEventReplay(a))
+	c.AddCommand(newEventStatus(a), newDead(a), newEventReplay(a), newEventAudit(a))
 	return c
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/argosy-go/argosy/service"
 )
 
 const page = "../../docs/reference/cli.md"
@@ -99,5 +101,32 @@ func TestTheExitCodesOfTheHelpAreThose(t *testing.T) {
 	}
 	if got := [...]int{exitOK, exitFailed, exitUsage, exitNotFound, exitRefused, exitUnreachable}; got != [...]int{0, 1, 2, 3, 4, 5} {
 		t.Errorf("they changed: %v", got)
+	}
+}
+
+func TestThePageOfTheAdminListenerNamesEveryPathOfTheMechanisms(t *testing.T) {
+	b, err := os.ReadFile("../../docs/reference/admin.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, svc := range (&sales{}).services() {
+		s := service.New(svc.Name, service.Options{})
+		if err := svc.Setup(s); err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range s.AdminHandlers() {
+			method, path, _ := strings.Cut(h.Pattern, " ")
+			line := "| `" + method + " /services/{service}" + path + "` |"
+			known[line] = true
+			if !strings.Contains(string(b), line) {
+				t.Errorf("docs/reference/admin.md has no line %s", line)
+			}
+		}
+	}
+	for line := range strings.Lines(string(b)) {
+		if first, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " |"); strings.Contains(first, "/services/{service}/") && strings.Contains(first, " /") && !known["| "+first+" |"] {
+			t.Errorf("docs/reference/admin.md names %s, which nothing mounts", first)
+		}
 	}
 }

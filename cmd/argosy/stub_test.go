@@ -108,11 +108,10 @@ func paged(all []map[string]any, r *http.Request, names ...string) ([]map[string
 	})
 	from, _ := strconv.Atoi(q.Get("after"))
 	limit, _ := strconv.Atoi(q.Get("limit"))
-	end := min(from+limit, len(fit))
-	if end == len(fit) {
-		return fit[from:], ""
+	if end := from + limit; end <= len(fit) { // there may be more
+		return fit[from:end], strconv.Itoa(end)
 	}
-	return fit[from:end], strconv.Itoa(end)
+	return fit[from:], ""
 }
 
 func (s *stub) list(r *http.Request) (any, error) {
