@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -100,6 +101,34 @@ func Server(tb testing.TB) string {
 		tb.Fatal("pgtest: there is no server: TestMain must be os.Exit(pgtest.Main(m))")
 	}
 	return *url
+}
+
+// Private starts a server for one test, with settings like "fsync=off", and
+// reports false when there are no binaries to start.
+func Private(tb testing.TB, settings ...string) (url string, ok bool) {
+	tb.Helper()
+	bin, ok := binaries()
+	if !ok {
+		return "", false
+	}
+	s, err := startServer(bin, settings...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			tb.Errorf("pgtest: stop the server: %v", err)
+		}
+	})
+	return s.url, true
+}
+
+// Tool returns the path of a program that comes with the server, as pg_dump,
+// and reports false when it is not there.
+func Tool(name string) (path string, ok bool) {
+	bin, ok := binaries()
+	path = filepath.Join(bin, name)
+	return path, ok && isFile(path)
 }
 
 // Database makes an empty database and returns its URL. It is dropped, with

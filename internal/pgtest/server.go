@@ -56,7 +56,7 @@ type privateServer struct {
 // does when the process at the other end is killed.
 const script = `set -e
 "$BIN/initdb" -D "$DIR/data" -U postgres -A trust -E UTF8 --locale=C --no-sync >"$DIR/log" 2>&1
-"$BIN/postgres" -D "$DIR/data" -k "$DIR" -c listen_addresses= -c max_connections=200 >>"$DIR/log" 2>&1 &
+"$BIN/postgres" -D "$DIR/data" -k "$DIR" -c listen_addresses= -c max_connections=200 $SETTINGS >>"$DIR/log" 2>&1 &
 server=$!
 cat >/dev/null
 kill -INT $server
@@ -65,10 +65,14 @@ cd /
 rm -rf "$DIR"
 `
 
-func startServer(bin string) (*privateServer, error) {
+func startServer(bin string, settings ...string) (*privateServer, error) {
 	dir, err := os.MkdirTemp("", "argosy-pg-")
 	if err != nil {
 		return nil, err
+	}
+	var flags strings.Builder
+	for _, s := range settings {
+		flags.WriteString(" -c " + s)
 	}
 	cmd := exec.Command("/bin/sh", "-c", script)
 	if os.Geteuid() == 0 { // Postgres refuses root
@@ -78,7 +82,7 @@ func startServer(bin string) (*privateServer, error) {
 		cmd = exec.Command("su", "-s", "/bin/sh", "-m", "postgres", "-c", script)
 	}
 	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "BIN="+bin, "DIR="+dir, "HOME="+dir)
+	cmd.Env = append(cmd.Environ(), "BIN="+bin, "DIR="+dir, "HOME="+dir, "SETTINGS="+flags.String())
 	alive, err := cmd.StdinPipe()
 	if err == nil {
 		err = cmd.Start()

@@ -215,5 +215,8 @@ func (e *engine) acquire(ctx context.Context) (*stdlib.Conn, error) {
 	if stat := e.pool.Stat(); errors.Is(err, context.DeadlineExceeded) && stat.AcquiredConns() >= stat.MaxConns() {
 		return nil, errPoolEmpty.WithMessage("all %d connections to the store have been in use for %v", stat.MaxConns(), e.acquireTimeout)
 	}
+	if errors.Is(err, errNotDurable) || errors.Is(err, errEncoding) {
+		return nil, err
+	}
 	return nil, errUnreachable.Wrap(err)
 }

@@ -18,6 +18,10 @@ var (
 	errUnreachable = fault.New(codes.Unavailable, "STORE_UNREACHABLE", "the store cannot be reached").Refused()
 	// errLost: the connection was lost before COMMIT was sent.
 	errLost = fault.New(codes.Unavailable, "STORE_CONNECTION_LOST", "the connection to the store was lost; nothing was written").Refused()
+	// errNotDurable: the server, or the session, acknowledges what a crash takes back.
+	errNotDurable = fault.New(codes.FailedPrecondition, "STORE_NOT_DURABLE", "the store acknowledges commits that a crash takes back").Refused()
+	// errEncoding: the database does not keep all texts.
+	errEncoding = fault.New(codes.FailedPrecondition, "STORE_NOT_UTF8", "the database of the store is not in UTF-8").Refused()
 	// errConflict: the transaction was in the way of others, again and again.
 	errConflict = fault.New(codes.Aborted, "TRANSACTION_CONFLICT", "the transaction was in conflict with others; nothing was written").Refused()
 )

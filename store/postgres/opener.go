@@ -22,9 +22,11 @@ import (
 
 // Opener opens schemas of a Postgres server. Its zero value is ready to use.
 type Opener struct {
-	// MaxConns is how many connections a service has at most, for writes and
-	// reads together. Zero: 10. A server takes 100 of all its clients unless
-	// it is told otherwise. The URL's pool_max_conns goes before it.
+	// MaxConns is how many connections a replica of a service has at most, for
+	// writes and reads together; it has one more on which it listens. Zero: 3,
+	// so that two replicas of each of ten services take 80 of the 100 that a
+	// server has unless it is told otherwise. The URL's pool_max_conns goes
+	// before it.
 	MaxConns int
 	// AcquireTimeout is how long a call waits for a connection before it is
 	// refused with UNAVAILABLE. Zero: 5 s.
@@ -39,9 +41,12 @@ type Opener struct {
 var _ store.Opener = Opener{}
 
 const (
-	defaultMaxConns       = 10
+	defaultMaxConns       = 3
 	defaultAcquireTimeout = 5 * time.Second
 	defaultIdleTimeout    = 10 * time.Second
+	// unheard is how long the network may keep silent about what was sent
+	// before the connection is given up.
+	unheard = 10 * time.Second
 	// ownTimeout bounds what the engine itself says to the server: BEGIN,
 	// COMMIT, ROLLBACK, savepoints.
 	ownTimeout = 30 * time.Second
@@ -69,8 +74,13 @@ func Schema(service string) string { return strings.ReplaceAll(service, "-", "_"
 // service's schema, so that both ways of laying out a fleet are dumped and
 // restored alike.
 //
-// The server must wait for its disk (synchronous_commit is not off), and its
-// databases must be in UTF-8.
+// Parameters of the URL that libpq does not know: pool_max_conns goes before
+// MaxConns, and pool_max_conn_lifetime (1h) and pool_max_conn_idle_time (30m)
+// say when connections are replaced.
+//
+// A server that acknowledges what a crash takes back is refused, at Open and on
+// every new connection: fsync, full_page_writes or synchronous_commit off, or
+// synchronous_commit local. So is a database that is not in UTF-8.
 func (o Opener) Open(ctx context.Context, opts store.OpenOptions) (store.Engine, error) {
 	e, err := o.connect(ctx, opts)
 	if err != nil {
@@ -138,8 +148,12 @@ func (o Opener) config(opts store.OpenOptions) (*pgxpool.Config, error) {
 	c.RuntimeParams["search_path"] = pgx.Identifier{schema}.Sanitize()
 	c.RuntimeParams["standard_conforming_strings"] = "on" // the reading of statements relies on it
 	c.RuntimeParams["idle_in_transaction_session_timeout"] = fmt.Sprint(max(1, o.IdleTimeout.Milliseconds()))
-	c.DialFunc = (&net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
+	// The same for both ends: a server that lost its client must let go of its locks.
+	c.RuntimeParams["tcp_keepalives_idle"] = "5"
+	c.RuntimeParams["tcp_keepalives_interval"] = "2"
+	c.RuntimeParams["tcp_keepalives_count"] = "3"
+	c.DialFunc = (&net.Dialer{Control: giveUpAfter(unheard), KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3,
 	}}).DialContext
 	// A context that ends stops its statement, and not the connection.
 	c.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
@@ -147,21 +161,4 @@ func (o Opener) config(opts store.OpenOptions) (*pgxpool.Config, error) {
 	}
 	config.AfterConnect = checkServer
 	return config, nil
-}
-
-// checkServer is run on every new connection: the settings of a server may
-// change while the service runs.
-func checkServer(ctx context.Context, conn *pgx.Conn) error {
-	var commit, encoding string
-	err := conn.QueryRow(ctx, "SELECT current_setting('synchronous_commit'), current_setting('server_encoding')").Scan(&commit, &encoding)
-	if err != nil {
-		return fmt.Errorf("read the settings of the server: %w", err)
-	}
-	if commit == "off" {
-		return errors.New("synchronous_commit is off, so the server acknowledges commits that a crash takes back: set it to on, for the server, the role or the database")
-	}
-	if encoding != "UTF8" {
-		return fmt.Errorf("the database is in %s: make one with ENCODING 'UTF8'", encoding)
-	}
-	return nil
 }

@@ -162,6 +162,9 @@ func (s *session) ready(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return s.fail(err)
 	}
+	if err := checkReading(s.in.Conn()); err != nil {
+		return s.fail(err)
+	}
 	return nil
 }
 
@@ -315,7 +318,11 @@ func (s *session) commit() (again bool, err error) {
 	if s.in.Conn().IsClosed() {
 		return true, errLost
 	}
-	tag, err := s.tagged("COMMIT")
+	if err := checkReading(s.in.Conn()); err != nil {
+		s.rollback()
+		return false, err
+	}
+	tag, err := s.tagged(commitOf(s.in.Conn()))
 	if err == nil {
 		if tag.String() != "COMMIT" { // it had failed, and the session did not know
 			return false, fmt.Errorf("postgres: the server answered COMMIT with %s", tag)
@@ -324,6 +331,7 @@ func (s *session) commit() (again bool, err error) {
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && !fatal(pg) { // the server has decided, against it
+		s.rollback() // when it did not come to the COMMIT
 		err = explain(context.Background(), err, false)
 		return passing(err), err
 	}
