@@ -19,7 +19,7 @@ import (
 
 // Bounds of what is run again after a conflict.
 const (
-	maxAttempts = 16
+	maxAttempts = 40
 	// crowded is the attempt from which those who run again take turns: two
 	// that were unlucky together must not be each other's next conflict.
 	crowded  = 3
@@ -29,6 +29,9 @@ const (
 
 // beginRead opens a snapshot.
 const beginRead = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+// beginRowByRow begins what [store.RowByRow] asks for.
+const beginRowByRow = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 // engine is the open schema of one service.
 type engine struct {
@@ -126,7 +129,11 @@ func pause(ctx context.Context, attempt int) error {
 // attempt runs fn in one transaction. It reports whether nothing was written
 // for a reason that may be gone the next time.
 func (e *engine) attempt(ctx context.Context, fn func(store.Conn) error) (again bool, err error) {
-	s, err := e.open(ctx, e.begin)
+	begin := e.begin
+	if store.IsRowByRow(ctx) {
+		begin = beginRowByRow
+	}
+	s, err := e.open(ctx, begin)
 	if err != nil {
 		return false, err
 	}
