@@ -147,8 +147,22 @@ func encode(state proto.Message) ([]byte, error) {
 // which is run again with the row as it is. A failing store is tried again
 // until it works or the program stops.
 func (e *engine) move(r *record, p plan) *record {
-	n, _ := e.moveIn(context.WithoutCancel(r.ctx), r, p, false)
+	n, _ := e.moveIn(e.lightly(context.WithoutCancel(r.ctx), r, p), r, p, false)
 	return n
+}
+
+// lightly returns the context for a transition whose plan needs no transaction.
+// It is one comparison of one row, which is right at any isolation, unless the
+// saga's own OnStep or End have a part in it.
+func (e *engine) lightly(ctx context.Context, r *record, p plan) context.Context {
+	d := e.sagas[r.saga]
+	if d == nil || d.onStep != nil {
+		return ctx
+	}
+	if m, err := p(ctx, nil, r); err != nil || d.end != nil && (m.next.step == "" || m.next.over()) {
+		return ctx
+	}
+	return store.RowByRow(ctx)
 }
 
 // moveIn is move with a context for the transaction. With once, an error of
@@ -193,7 +207,7 @@ func (e *engine) moveIn(ctx context.Context, r *record, p plan, once bool) (*rec
 // endLater stores the transition without ending the run, since End failed: it
 // is tried again, and at last the run is parked. Parking goes on without it.
 func (e *engine) endLater(r *record, p plan, end *endError) *record {
-	return e.move(r, func(ctx context.Context, tx *store.Tx, r *record) (move, error) {
+	n, _ := e.moveIn(context.WithoutCancel(r.ctx), r, func(ctx context.Context, tx *store.Tx, r *record) (move, error) {
 		m, err := p(ctx, tx, r)
 		if err != nil {
 			return m, err
@@ -217,7 +231,8 @@ func (e *engine) endLater(r *record, p plan, end *endError) *record {
 		}
 		n.rest(e.now().Add(backoff(&endStep, n.attempt, end.err)).UnixMicro())
 		return m, nil
-	})
+	}, false)
+	return n
 }
 
 var endStep = step{first: FirstBackoff, ceiling: ThenCeiling}

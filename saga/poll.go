@@ -159,7 +159,9 @@ func (e *engine) claim(ctx context.Context, where string, doubt bool, limit int,
 		WHERE (saga, id) IN (SELECT saga, id FROM argosy_saga_runs WHERE ` + where + ` AND ` + known + `
 		ORDER BY due LIMIT ` + fmt.Sprint(min(limit, claimBatch)) + lock + `) RETURNING ` + columns
 	var runs []*record
-	err := e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) (err error) {
+	// The statement compares each row that it changes; a snapshot would put it
+	// in conflict with every step that is stored meanwhile.
+	err := e.db.Do(store.RowByRow(ctx), func(ctx context.Context, tx *store.Tx) (err error) {
 		runs, err = collect(tx.QueryContext(ctx, query, args...))
 		return err
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,4 +139,164 @@ func FuzzDecodeError(f *testing.F) {
 			t.Errorf("%v came back as %v", err, again)
 		}
 	})
+}
+
+// replica starts one of several processes of the service on one store.
+func replica(t storeTest, dir, name string, now func() time.Time, declare func(*service.Setup)) *app {
+	return start(t, config{dir: dir, name: name, now: now, declare: declare})
+}
+
+// Many instances share the runs: each step takes effect once, all take part,
+// and one that stood still past its lease writes nothing.
+func TestManyInstancesShareTheRuns(t *testing.T) { onPostgres(t, testManyInstancesShareTheRuns) }
+
+func testManyInstancesShareTheRuns(t storeTest) {
+	const instances, runs = 5, 200
+	dir, c := t.TempDir(), newClock()
+	gate, stuck := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var stale atomic.Int64
+	sagas := make([]Saga[state], instances)
+	apps := make([]*app, instances)
+	for i := range apps {
+		apps[i] = replica(t, dir, fmt.Sprint("i", i), c.now, func(setup *service.Setup) {
+			sagas[i] = Define(setup, "course",
+				Sleep("nap", func(state) time.Duration { return 0 }), // anybody may go on
+				Do("a", func(context.Context, state) error {
+					if i == 0 {
+						once.Do(func() { close(stuck) })
+						stale.Add(1)
+						<-gate
+					}
+					return nil
+				}).Undo(nothing),
+				DoTx("b", func(ctx context.Context, tx *store.Tx, st state) error {
+					return write(ctx, tx, fmt.Sprint(i, "/", st.Fields["id"].GetStringValue()))
+				}).NoUndo())
+		})
+	}
+	for i := range runs {
+		id := fmt.Sprint(i)
+		st := &structpb.Struct{}
+		set(st, "id", id)
+		n := i % instances
+		apps[n].must(func(_ context.Context, tx *store.Tx) error { sagas[n].Start(tx, id, st); return nil })
+	}
+	<-stuck // the first has claimed some, and stands still
+	awaitOthers := func() (left int) {
+		err := apps[1].db.Read(context.Background(), func(ctx context.Context, q store.Querier) error {
+			return q.QueryRowContext(ctx, "SELECT COUNT(*) FROM argosy_saga_runs WHERE status = 'forward' AND holder <> 'i0'").Scan(&left)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	await(t, "the others have done theirs", func() bool { return awaitOthers() == 0 })
+	c.advance(lease + time.Second)
+	for _, a := range apps[1:] {
+		if err := a.db.Do(context.Background(), a.e.beat); err != nil { // they live, the first does not
+			t.Fatal(err)
+		}
+		a.e.wake()
+	}
+	for i := range runs {
+		if run := wait(t, sagas[1], fmt.Sprint(i)); run.State != Completed {
+			t.Errorf("run %d is %s", i, run.State)
+		}
+	}
+	close(gate)
+	awaitIdle(t, apps[0].e)
+	by, seen := map[string]int{}, map[string]bool{}
+	for _, what := range apps[1].effects() {
+		who, id, _ := strings.Cut(what, "/")
+		by[who]++
+		if seen[id] {
+			t.Errorf("run %s took effect twice", id)
+		}
+		seen[id] = true
+	}
+	if len(seen) != runs || by["0"] != 0 || stale.Load() == 0 {
+		t.Errorf("%d of %d runs took effect, by %v; the one that stood still had %d under way", len(seen), runs, by, stale.Load())
+	}
+	if len(by) < 2 {
+		t.Errorf("the runs were shared by %v", by)
+	}
+}
+
+// A run that one instance stores as due is picked up by another at once, and
+// whoever waits for its end at a third is told: without polling.
+func TestInstancesHintEachOther(t *testing.T) { onPostgres(t, testInstancesHintEachOther) }
+
+func testInstancesHintEachOther(t storeTest) {
+	dir := t.TempDir()
+	sagas := make([]Saga[state], 2)
+	apps := make([]*app, 2)
+	for i := range apps {
+		apps[i] = replica(t, dir, fmt.Sprint("i", i), nil, func(setup *service.Setup) { sagas[i] = Define(setup, "course", Await("go", taken)) })
+	}
+	heard := make(chan struct{}, 1)
+	defer apps[1].db.Listen(topicOver, func() {
+		select {
+		case heard <- struct{}{}:
+		default:
+		}
+	})()
+	begin(apps[0], sagas[0], "1")
+	awaitStep(t, sagas[1], "1", "go")
+	apps[1].must(func(_ context.Context, tx *store.Tx) error { sagas[1].Signal(tx, "1", "go", nil); return nil })
+	if run := wait(t, sagas[0], "1"); run.State != Completed {
+		t.Errorf("the run is %s", run.State)
+	}
+	select {
+	case <-heard:
+	case <-time.After(patience):
+		t.Error("the other instance was not told of the end")
+	}
+}
+
+// While a new program is rolled out the old one leaves its runs alone; the new
+// one goes on with those of the old one. A run that nobody claims is an alarm.
+func TestInstancesClaimOnlyVersionsThatTheyKnow(t *testing.T) {
+	onPostgres(t, testInstancesClaimOnlyVersionsThatTheyKnow)
+}
+
+func testInstancesClaimOnlyVersionsThatTheyKnow(t storeTest) {
+	dir, c, j := t.TempDir(), newClock(), &journal{}
+	var before, after Saga[state]
+	step := func(name string) Step[state] { return Do(name, j.does(name)).Undo(nothing) }
+	oldProgram := func(setup *service.Setup) { before = Define(setup, "course", Await("go", taken), step("a")) }
+	newProgram := func(setup *service.Setup) {
+		after = Define(setup, "course", Await("go", taken), step("new"), step("a"))
+	}
+	older := replica(t, dir, "older", c.now, oldProgram)
+	begin(older, before, "old")
+	newer := replica(t, dir, "newer", c.now, newProgram)
+	begin(newer, after, "new")
+	awaitStep(t, before, "new", "go")
+	newer.stop()
+	older.must(func(_ context.Context, tx *store.Tx) error { before.Signal(tx, "new", "go", nil); return nil })
+	for range 3 { // it looks, and leaves it
+		if _, err := older.e.claimDue(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if run, err := before.Get(context.Background(), "new"); err != nil || run.State != Running || run.Step != "go" || run.Holder != "" {
+		t.Errorf("the old program made the new run %s at %q, held by %q (%v)", run.State, run.Step, run.Holder, err)
+	}
+	c.advance(lease + time.Second)
+	if err := older.e.census(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := metric(t, older, "argosy_saga_unclaimed"); got != 1 {
+		t.Errorf("%v runs are said to be unclaimed", got)
+	}
+	older.stop()
+	newer = replica(t, dir, "newest", c.now, newProgram)
+	newer.must(func(_ context.Context, tx *store.Tx) error { after.Signal(tx, "old", "go", nil); return nil })
+	for _, id := range []string{"old", "new"} {
+		if run := wait(t, after, id); run.State != Completed || !slices.Contains(run.Done, "new") {
+			t.Errorf("run %s is %s and has done %v", id, run.State, run.Done)
+		}
+	}
 }
