@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -29,8 +30,19 @@ import (
 // errNone: there is no server and no way to start one.
 var errNone = errors.New("ARGOSY_TEST_POSTGRES_URL is not set, and initdb and postgres are neither in PATH nor under /usr/lib/postgresql")
 
-// server is the URL of the binary's server, while Main runs.
-var server = new(atomic.Pointer[string])
+// server is the binary's server, while Main runs.
+var server = new(atomic.Pointer[instance])
+
+// instance is a server in use. A database that a test is through with is
+// emptied and given to the next: to drop one makes the server write a
+// checkpoint, which takes longer than most tests.
+type instance struct {
+	url string
+
+	mu   sync.Mutex
+	free []string // URLs of empty databases
+	made []string // names of all databases
+}
 
 // Main starts the server, runs the tests and returns the code to exit with.
 func Main(m *testing.M) int {
@@ -66,10 +78,11 @@ func run(m *testing.M, without func(why error) bool) int {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
 		return 1
 	}
-	server.Store(&url)
+	in := &instance{url: url}
+	server.Store(in)
 	defer server.Store(nil)
 	code := m.Run()
-	if err := stop(); err != nil {
+	if err := errors.Join(in.dropAll(), stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest: stop the server:", err)
 		return 1
 	}
@@ -96,11 +109,11 @@ func start() (url string, stop func() error, err error) {
 // and roles.
 func Server(tb testing.TB) string {
 	tb.Helper()
-	url := server.Load()
-	if url == nil {
+	in := server.Load()
+	if in == nil {
 		tb.Fatal("pgtest: there is no server: TestMain must be os.Exit(pgtest.Main(m))")
 	}
-	return *url
+	return in.url
 }
 
 // Private starts a server for one test, with settings like "fsync=off", and
@@ -131,8 +144,8 @@ func Tool(name string) (path string, ok bool) {
 	return path, ok && isFile(path)
 }
 
-// Database makes an empty database and returns its URL. It is dropped, with
-// whoever is still connected, when the test ends.
+// Database returns the URL of an empty database. It is emptied, and whoever is
+// still connected sent away, when the test ends.
 func Database(tb testing.TB) string {
 	tb.Helper()
 	mine, drop := Create(tb)
@@ -140,22 +153,68 @@ func Database(tb testing.TB) string {
 	return mine
 }
 
-// Create is [Database] for tests that need thousands: drop drops it.
+// Create is [Database] for tests that need thousands: drop ends its use.
 func Create(tb testing.TB) (mine string, drop func()) {
 	tb.Helper()
-	u, err := url.Parse(Server(tb))
-	if err != nil {
-		tb.Fatal(err)
+	root := Server(tb)
+	in := server.Load()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if n := len(in.free); n > 0 {
+		mine, in.free = in.free[n-1], in.free[:n-1]
+	} else {
+		u, err := url.Parse(root)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		name := "argosy_" + strings.ToLower(rand.Text())
+		Exec(tb, root, "CREATE DATABASE "+name+" ENCODING 'UTF8' TEMPLATE template0")
+		in.made = append(in.made, name)
+		u.Path = "/" + name
+		mine = u.String()
 	}
-	name := "argosy_" + strings.ToLower(rand.Text())
-	Exec(tb, u.String(), "CREATE DATABASE "+name+" ENCODING 'UTF8' TEMPLATE template0")
-	its := *u
-	its.Path = "/" + name
-	return its.String(), func() { Exec(tb, u.String(), "DROP DATABASE "+name+" WITH (FORCE)") }
+	return mine, func() {
+		Exec(tb, mine, empty)
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.free = append(in.free, mine)
+	}
+}
+
+// empty makes a database what it was when it was created.
+const empty = `
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+DO $$
+DECLARE name text;
+BEGIN
+	FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+		EXECUTE format('DROP SCHEMA %I CASCADE', name);
+	END LOOP;
+	CREATE SCHEMA public;
+	EXECUTE format('ALTER DATABASE %I RESET ALL', current_database());
+END $$`
+
+// dropAll drops the databases, of a server that goes on.
+func (in *instance) dropAll() (err error) {
+	if os.Getenv("ARGOSY_TEST_POSTGRES_URL") == "" || len(in.made) == 0 {
+		return nil
+	}
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, in.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	for _, name := range in.made {
+		if _, err := conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Service is [Database] for tests of one service, which need no database to
-// themselves and take a tenth of its time: it returns the URL of a database and
+// themselves: it returns the URL of a database and
 // the name of a service that no other test has. Its schema is dropped when the
 // test ends.
 func Service(tb testing.TB) (url, service string) {

@@ -161,8 +161,8 @@ func TestWhoIsInConflictEachTimeIsToldSoInTheEnd(t *testing.T) {
 	if e := fault.From(err); e.Code != codes.Aborted || e.Reason != "TRANSACTION_CONFLICT" || !e.NotDone {
 		t.Errorf("got %v: want ABORTED, TRANSACTION_CONFLICT, with nothing done", err)
 	}
-	if runs != 16 {
-		t.Errorf("%d runs, want 16", runs)
+	if runs != 40 {
+		t.Errorf("%d runs, want 40", runs)
 	}
 }
 

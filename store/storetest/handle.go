@@ -11,7 +11,7 @@ import (
 // handleRules: the handle before, during and after the life of a store.
 var handleRules = []rule{
 	{"a handle that is not open says so", func(t *testing.T, f *fixture) {
-		db := store.NewDB("conformance")
+		db := f.handle()
 		if err := db.Do(t.Context(), insert(1)); !errors.Is(err, store.ErrNotOpen) {
 			t.Errorf("Do before Open is ErrNotOpen: got %v", err)
 		}

@@ -19,7 +19,7 @@ var migrateRules = []rule{
 		}
 		two := fstest.MapFS{"0001_a.sql": one["0001_a.sql"], "0002_b.sql": file("INSERT INTO a VALUES (2);")}
 		must(t, f.migrate(t, two, "a"), "what is new of a set is applied")
-		db := store.NewDB("conformance")
+		db := f.handle()
 		f.openDB(t, db)
 		var n int
 		must(t, db.Read(t.Context(), func(ctx context.Context, q store.Querier) error {
@@ -77,7 +77,7 @@ var migrateRules = []rule{
 // migrate opens the database with one set and closes it.
 func (f *fixture) migrate(t *testing.T, files fs.FS, set string) error {
 	t.Helper()
-	db := store.NewDB("conformance")
+	db := f.handle()
 	db.Migrations(set, files)
 	if err := db.Open(t.Context(), f.target.Opener, f.target.Options); err != nil {
 		return err

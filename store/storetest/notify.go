@@ -11,7 +11,7 @@ import (
 // notifyRules: waking those who wait for something new.
 var notifyRules = []rule{
 	{"Notify rings those who listen to the topic, and stop ends it", func(t *testing.T, f *fixture) {
-		db := store.NewDB("conformance")
+		db := f.handle()
 		rung, other := make(chan bool, 100), make(chan bool, 100)
 		stop := db.Listen("topic", func() { rung <- true })
 		db.Listen("other", func() { other <- true })

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type Target struct {
 	// which idles makes nobody wait and is left alone. The opener must allow
 	// for 16 of them and a reader.
 	Parallel bool
+	// Service is the name of the service that stores there. Empty: conformance.
+	Service string
 }
 
 // idleLimit is how soon idle functions are revoked in the checks that are
@@ -86,7 +89,7 @@ type fixture struct {
 // open returns the database with the suite's tables.
 func (f *fixture) open(t *testing.T, prepare ...func(*store.DB)) *store.DB {
 	t.Helper()
-	db := store.NewDB("conformance")
+	db := f.handle()
 	db.Migrations("service", tables)
 	db.Migrations(store.LeaseSet, store.LeaseMigrations())
 	for _, p := range prepare {
@@ -95,6 +98,9 @@ func (f *fixture) open(t *testing.T, prepare ...func(*store.DB)) *store.DB {
 	f.openDB(t, db)
 	return db
 }
+
+// handle returns a database that has not been opened.
+func (f *fixture) handle() *store.DB { return store.NewDB(cmp.Or(f.target.Service, "conformance")) }
 
 func (f *fixture) openDB(t *testing.T, db *store.DB) {
 	t.Helper()
