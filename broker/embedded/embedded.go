@@ -25,6 +25,10 @@ import (
 // directory includes reading its streams.
 const readyWithin = time.Minute
 
+// reconnectPause is how long the connection waits between attempts to reach a
+// server that is started again.
+const reconnectPause = 20 * time.Millisecond
+
 // maxPayload is the largest message that the server takes.
 const maxPayload = 8 << 20
 
@@ -36,16 +40,23 @@ type Opener struct {
 	// Listen is an address for other processes, as in "127.0.0.1:4222"; port 0
 	// takes a free one. Empty: the server does not listen.
 	Listen string
+	// pace is how the server is watched; nil: as usual.
+	pace *pace
 }
 
-// Broker is a running server with a connection to it.
+// Broker is a running server with a connection to it. A server that stores
+// nothing any more, as after a full disk, is started again in place: who is
+// connected is connected again, and what was acknowledged is there.
 type Broker struct {
 	*nats.Broker
-	conn   *natsgo.Conn
-	server *server.Server
-	lock   *flock.Flock
-	once   sync.Once
-	closed error // what Close found
+	conn     *natsgo.Conn
+	host     *host
+	watch    *watch
+	watching sync.WaitGroup
+	unwatch  context.CancelFunc
+	lock     *flock.Flock
+	once     sync.Once
+	closed   error // what Close found
 }
 
 // Open implements broker.Opener.
@@ -63,45 +74,77 @@ func (o Opener) Open(ctx context.Context, open broker.OpenOptions) (broker.Broke
 		_ = lock.Close() // there is nothing to release
 		return nil, fmt.Errorf("%w: %s: stop the process that uses it, or give this one another data directory", ErrInUse, dir)
 	}
-	b := &Broker{lock: lock}
+	if open.Log == nil {
+		open.Log = slog.New(slog.DiscardHandler)
+	}
+	b := &Broker{lock: lock, unwatch: func() {}}
 	if err := b.start(ctx, o, open, dir); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
 
-// start starts the server and connects to it.
+// start starts the server, connects to it and watches it.
 func (b *Broker) start(ctx context.Context, o Opener, open broker.OpenOptions, dir string) error {
 	opts, err := o.options(dir)
 	if err != nil {
 		return err
 	}
-	if b.server, err = server.NewServer(opts); err != nil {
-		return fmt.Errorf("start the broker: %w", err)
+	b.watch = &watch{pace: ordinaryPace(), alarm: make(chan struct{}, 1), room: roomIn(dir)}
+	if o.pace != nil {
+		b.watch.pace = *o.pace
 	}
-	log := &logger{log: open.Log}
-	if log.log == nil {
-		log.log = slog.New(slog.DiscardHandler)
+	b.host = &host{opts: opts, log: open.Log, suspect: b.watch.suspect}
+	if err := b.host.start(); err != nil {
+		return err
 	}
-	b.server.SetLoggerV2(log, false, false, false)
-	b.server.Start()
-	if err := log.fatal.Load(); err != nil {
-		return fmt.Errorf("start the broker: %w", *err)
-	}
-	if !b.server.ReadyForConnections(readyWithin) {
-		return fmt.Errorf("the broker did not start within %s", readyWithin)
-	}
-	log.started.Store(true)
-	b.conn, err = natsgo.Connect("", natsgo.InProcessServer(b.server), natsgo.Name(open.Name), natsgo.MaxReconnects(-1),
+	b.conn, err = natsgo.Connect("", natsgo.InProcessServer(b.host), natsgo.Name(open.Name), natsgo.MaxReconnects(-1),
+		natsgo.ReconnectWait(reconnectPause), natsgo.ReconnectBufSize(-1),
 		natsgo.ErrorHandler(func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) {
-			log.log.Warn("the broker's client reports an error", "error", err)
+			open.Log.Warn("the broker's client reports an error", "error", err)
 		}))
 	if err != nil {
 		return fmt.Errorf("connect to the broker in this process: %w", err)
 	}
-	b.Broker, err = nats.New(ctx, b.conn, open)
-	return err
+	if b.Broker, err = nats.New(ctx, b.conn, open); err != nil {
+		return err
+	}
+	b.watch.probe, b.watch.events = b.Broker.Probe, b.Broker.ProbeEvents
+	b.watch.restart = b.host.restart
+	b.watch.report = func(restarts int64, err error) {
+		if err != nil {
+			open.Log.Error("the broker stores nothing, and does not start again; it is tried again", "error", err)
+			return
+		}
+		open.Log.Warn("the broker stored nothing any more and was started again", "restarts", restarts)
+	}
+	watched, unwatch := context.WithCancel(context.Background())
+	b.unwatch = unwatch
+	b.watching.Go(func() { b.watch.run(watched) })
+	return nil
 }
+
+// Publish implements broker.Broker.
+func (b *Broker) Publish(ctx context.Context, messages []broker.Message) []error {
+	errs := b.Broker.Publish(ctx, messages)
+	if errs != nil && errors.Is(errors.Join(errs...), broker.ErrUnavailable) {
+		b.watch.suspect()
+	}
+	return errs
+}
+
+// Probe implements broker.Broker. While there is reason to doubt that events
+// are stored, it stores one.
+func (b *Broker) Probe(ctx context.Context) error {
+	if err := b.Broker.Probe(ctx); err != nil || !b.watch.doubted.Load() {
+		return err
+	}
+	return b.Broker.ProbeEvents(ctx)
+}
+
+// Restarts returns how often the server was started again because it stored
+// nothing any more.
+func (b *Broker) Restarts() int64 { return b.watch.restarts.Load() }
 
 // options are those of the server.
 func (o Opener) options(dir string) (*server.Options, error) {
@@ -130,27 +173,23 @@ func (o Opener) options(dir string) (*server.Options, error) {
 func (b *Broker) InProcess() bool { return true }
 
 // URL returns where other processes reach the server, "" when it does not listen.
-func (b *Broker) URL() string {
-	if b.server.Addr() == nil {
-		return ""
-	}
-	return b.server.ClientURL()
-}
+func (b *Broker) URL() string { return b.host.url() }
 
 // Close implements broker.Broker: it closes the connection, then the server,
 // which writes what it has not written yet. It is safe to call more than once.
 func (b *Broker) Close() error {
 	b.once.Do(func() {
 		var errs []error
+		b.unwatch()
+		b.watching.Wait()
 		if b.Broker != nil {
 			errs = append(errs, b.Broker.Close())
 		}
 		if b.conn != nil {
 			b.conn.Close()
 		}
-		if b.server != nil {
-			b.server.Shutdown()
-			b.server.WaitForShutdown()
+		if b.host != nil {
+			b.host.stop()
 		}
 		b.closed = errors.Join(append(errs, b.lock.Close())...)
 	})

@@ -15,7 +15,7 @@ func TestTheServerSyncsAlways(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if got := b.(*Broker).server.JetStreamConfig().SyncAlways; got == mutant.NoFsync {
+	if got := b.(*Broker).host.server.JetStreamConfig().SyncAlways; got == mutant.NoFsync {
 		t.Errorf("JetStream runs with SyncAlways %t", got)
 	}
 }

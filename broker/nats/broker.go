@@ -135,6 +135,23 @@ func (b *Broker) Probe(ctx context.Context) error {
 	return unavailable(err)
 }
 
+// ProbeEvents stores a message where the events are, which no consumer reads,
+// and deletes it again. A server may store in one stream and not in another.
+func (b *Broker) ProbeEvents(ctx context.Context) error {
+	if b.closing.Err() != nil {
+		return broker.ErrClosed
+	}
+	ack, err := b.js.Publish(ctx, prefix+"probe", nil)
+	if err != nil {
+		return unavailable(err)
+	}
+	events, err := b.js.Stream(ctx, ack.Stream)
+	if err != nil {
+		return unavailable(err)
+	}
+	return unavailable(events.DeleteMsg(ctx, ack.Sequence))
+}
+
 // MaxMessageBytes implements broker.Broker. It is the limit of the server that
 // the connection leads to.
 func (b *Broker) MaxMessageBytes() int { return max(int(b.nc.MaxPayload())-protocolRoom, 0) }
