@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"regexp"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,17 +74,21 @@ func (s *sales) order(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // await is the command "await PATTERN argosy ...", run until its output has it.
-func await(ts *testscript.TestScript, neg bool, args []string) {
+func await(ts *testscript.TestScript, _ bool, args []string) {
 	want := regexp.MustCompile("(?m)" + args[0])
 	deadline := time.After(30 * time.Second)
-	for tick := time.Tick(200 * time.Millisecond); ; {
-		err := ts.Exec(args[1], args[2:]...)
-		if shown := ts.ReadFile("stdout"); err == nil && want.MatchString(shown) != neg {
+	for tick := time.Tick(20 * time.Millisecond); ; {
+		var out, errs bytes.Buffer
+		code := run(context.Background(), args[2:], strings.NewReader(""), &out, &errs, func(name string) (string, bool) {
+			return ts.Getenv(name), ts.Getenv(name) != ""
+		})
+		if code == 0 && want.Match(out.Bytes()) {
+			fmt.Fprint(ts.Stdout(), out.String())
 			return
 		}
 		select {
 		case <-deadline:
-			ts.Fatalf("%v, and never %q: %v\n%s%s", args[1:], args[0], err, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+			ts.Fatalf("%v never printed %q, but\n%s%s", args[1:], args[0], out.Bytes(), errs.Bytes())
 		case <-tick:
 		}
 	}
@@ -90,9 +97,9 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 func TestRepairsOfARealFleet(t *testing.T) {
 	of := func(ts *testscript.TestScript) *sales { return ts.Value("sales").(*sales) }
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/real", RequireExplicitExec: true, UpdateScripts: os.Getenv("ARGOSY_UPDATE") != "",
+		Dir: "testdata/real", UpdateScripts: os.Getenv("ARGOSY_UPDATE") != "",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": code, "await": await,
+			"argosy": argosyCommand, "code": code, "await": await,
 			"order": func(ts *testscript.TestScript, neg bool, args []string) { of(ts).order(ts, neg, args) },
 			"mend":  func(ts *testscript.TestScript, _ bool, _ []string) { of(ts).mended.Store(true) },
 		},

@@ -145,10 +145,11 @@ func (a *app) sagaRun(ctx context.Context, saga, id string) (sagaRun, error) {
 	}
 	var found []sagaRun
 	for _, p := range places {
-		for _, name := range p.Sagas {
-			if saga != "" && name != saga {
-				continue
-			}
+		names := p.Sagas
+		if saga != "" { // also one that the program no longer has
+			names = []string{saga}
+		}
+		for _, name := range names {
 			var r sagaRun
 			err := a.client.get(ctx, p.at, nil, &r, "services", p.Name, "sagas", name, "runs", id)
 			if notFound(err) {
