@@ -31,6 +31,16 @@ if ! command -v curl >/dev/null 2>&1; then
 	leave_out curl "there is no curl, which the lines of the README need"
 fi
 
+root() { [ "$(id -u)" = 0 ]; }
+
+if ! root || ! command -v ip >/dev/null 2>&1 || ! command -v iptables >/dev/null 2>&1; then
+	leave_out netns "network namespaces need root, iproute2 and iptables: nothing is partitioned"
+fi
+
+if ! root || ! [ -e /dev/fuse ]; then
+	leave_out powercut "a disk that can be unplugged needs root and /dev/fuse: no plug is pulled"
+fi
+
 unformatted=$(gofmt -l $(git ls-files '*.go'))
 if [ -n "$unformatted" ]; then
 	echo "test: gofmt would change: $unformatted" >&2
@@ -39,7 +49,7 @@ fi
 
 go vet ./...
 go vet -tags mutant ./...
-go test $race -timeout 9m ./...
+go test $race -timeout 25m ./...
 go test -C internal/generate ./...
 go run -C internal/generate . -check
 
