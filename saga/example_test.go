@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -81,6 +83,97 @@ func ExampleCall() {
 	t := wrapperspb.String("Rome")
 	fmt.Println(ask(context.Background(), t), t.GetValue())
 	// Output: <nil> Rome for 400
+}
+
+// The lines of an order are reserved one by one, each under a key of its own,
+// and a gift is wrapped where there is one. When the payment is declined, each
+// line is released by itself, the last first.
+func ExampleEach() {
+	says := func(what string) func(context.Context, trip) error {
+		return func(ctx context.Context, _ trip) error {
+			fmt.Println(what, saga.Item(ctx), "under", saga.Key(ctx))
+			return nil
+		}
+	}
+	var fulfil saga.Saga[trip]
+	setup := func(s *service.Setup) {
+		fulfil = saga.Define(s, "fulfil",
+			saga.Deadline(func(trip) time.Duration { return time.Hour }),
+			saga.Each("lines", func(t trip) []string { return strings.Fields(t.GetValue()) },
+				saga.Do("reserve", says("reserve")).Undo(says("release"))),
+			saga.When("gift", func(t trip) bool { return strings.Contains(t.GetValue(), "gift") },
+				saga.Do("wrap", says("wrap it")).NoUndo()),
+			saga.Pivot("capture", func(context.Context, trip) error {
+				return fault.New(codes.FailedPrecondition, "DECLINED", "the card was declined")
+			}),
+		)
+	}
+	err := run("order", setup, func(ctx context.Context, db *store.DB) error {
+		err := db.Do(ctx, func(_ context.Context, tx *store.Tx) error {
+			fulfil.Start(tx, "7", wrapperspb.String("lamp book"))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		run, err := fulfil.Wait(ctx, "7")
+		fmt.Println(run.State)
+		return err
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// reserve lamp under fulfil/7/reserve/lamp
+	// reserve book under fulfil/7/reserve/book
+	// release book under fulfil/7/reserve/book/undo
+	// release lamp under fulfil/7/reserve/lamp/undo
+	// compensated
+}
+
+// A payment that was refused parks the run; somebody pays by hand, and the step
+// is skipped.
+func ExampleOperate() {
+	refused := fault.New(codes.FailedPrecondition, "NO_FUNDS", "there are no funds")
+	var pay saga.Saga[trip]
+	setup := func(s *service.Setup) {
+		pay = saga.Define(s, "pay",
+			saga.Pivot("order", func(context.Context, trip) error { return nil }),
+			saga.Then("transfer", func(context.Context, trip) error { return refused }),
+			saga.Then("receipt", func(context.Context, trip) error { fmt.Println("send the receipt"); return nil }),
+		)
+	}
+	err := run("bank", setup, func(ctx context.Context, db *store.DB) error {
+		err := db.Do(ctx, func(_ context.Context, tx *store.Tx) error {
+			pay.Start(tx, "7", wrapperspb.String("rent"))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		run, err := pay.Wait(ctx, "7")
+		if err != nil {
+			return err
+		}
+		fmt.Println(run.State, "at", run.Step)
+		skip := saga.Order{Saga: "pay", ID: "7", Action: saga.Skip, Step: "transfer", Actor: "ann", Reason: "paid in cash"}
+		if _, err := saga.Operate(ctx, db, skip); err != nil {
+			return err
+		}
+		if run, err = pay.Wait(ctx, "7"); err != nil {
+			return err
+		}
+		last := run.History[len(run.History)-1]
+		fmt.Println(run.State, "since", last.Actor, last.Kind, last.Step+":", last.Reason)
+		return nil
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output:
+	// parked at transfer
+	// send the receipt
+	// completed since ann skipped transfer: paid in cash
 }
 
 // run does in small what argosy.Run does for a program: it opens the store of
