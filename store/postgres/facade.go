@@ -53,6 +53,14 @@ func (f *facade) IsValid() bool { return f.stmts == 0 }
 // CheckNamedValue makes the value of an argument one that every store knows. A
 // bad argument is a failed statement like any other.
 func (f *facade) CheckNamedValue(v *driver.NamedValue) error {
+	if err := checkArgument(v); err != nil {
+		return f.session.poison(err)
+	}
+	return nil
+}
+
+// checkArgument makes the value of an argument one that every store knows.
+func checkArgument(v *driver.NamedValue) error {
 	value, err := driver.DefaultParameterConverter.ConvertValue(v.Value)
 	if err == nil && v.Name != "" {
 		err = fmt.Errorf("the argument is named %q: arguments are $1, $2 and so on", v.Name)
@@ -61,7 +69,7 @@ func (f *facade) CheckNamedValue(v *driver.NamedValue) error {
 		err = fmt.Errorf("the argument is the time.Time %s: store.At makes a column value of it", t)
 	}
 	if err != nil {
-		return f.session.poison(fmt.Errorf("argument $%d: %w", v.Ordinal, err))
+		return fmt.Errorf("argument $%d: %w", v.Ordinal, err)
 	}
 	v.Value = value
 	return nil
