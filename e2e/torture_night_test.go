@@ -386,7 +386,26 @@ func (n *night) green(ctx context.Context) (string, error) {
 		}
 		fmt.Fprintf(&text, "- %s: %s: %s\n", mark, c.Name, c.Detail)
 	}
+	if err != nil {
+		err = errors.Join(err, n.evidence(ctx))
+	}
 	return text.String(), err
+}
+
+// evidence keeps the books of a red night beside its report, if that is kept.
+func (n *night) evidence(ctx context.Context) error {
+	dir := os.Getenv("ARGOSY_TORTURE_REPORT")
+	if dir == "" {
+		return nil
+	}
+	if n.store != "" {
+		dump := exec.CommandContext(ctx, "pg_dump", "--dbname", n.store, "--file", filepath.Join(dir, n.t.Name()+".sql"))
+		if out, err := dump.CombinedOutput(); err != nil {
+			return fmt.Errorf("pg_dump: %w: %s", err, out)
+		}
+	}
+	kept := filepath.Join(dir, fmt.Sprint(n.t.Name(), "-", time.Now().Unix()))
+	return os.CopyFS(kept, os.DirFS(n.dir))
 }
 
 // patience bounds heals, recoveries and the audit.

@@ -36,6 +36,8 @@ type Process struct {
 	exited   chan struct{} // of the incarnation that runs
 	blamed   bool          // the end of this incarnation is a fault's work
 	excused  int           // faults under which it may end by itself
+	served   bool          // this incarnation has been ready
+	unready  int           // incarnations that ended by themselves before
 	held     int           // faults that do not want it started
 	changed  chan struct{} // closed when held or pid change
 	starts   int
@@ -51,7 +53,9 @@ const (
 )
 
 // keep runs the process until ctx ends, and again whenever it ends; report is
-// told of ends that no fault is to be blamed for.
+// told of ends that no fault is to be blamed for. One that ends before it is
+// ready is no failure: what it needs may be cut off, and the run waits for it
+// where it has to be ready.
 func (p *Process) keep(ctx context.Context, report func(what string)) {
 	for p.awaitRelease(ctx) == nil {
 		err := p.incarnation(ctx)
@@ -59,9 +63,12 @@ func (p *Process) keep(ctx context.Context, report func(what string)) {
 			return
 		}
 		p.mu.Lock()
-		blamed := p.blamed || p.excused > 0
+		blamed, served := p.blamed || p.excused > 0, p.served
+		if !blamed && !served {
+			p.unready++
+		}
 		p.mu.Unlock()
-		if !blamed {
+		if !blamed && served {
 			report(fmt.Sprintf("%s ended by itself: %v", p.Name, err))
 		}
 		if pause(ctx, restartAfter) != nil {
@@ -113,13 +120,21 @@ func (p *Process) onThread(ctx context.Context) error {
 		return err
 	}
 	exited := make(chan struct{})
-	p.pid, p.exited, p.blamed = cmd.Process.Pid, exited, false
+	p.pid, p.exited, p.blamed, p.served = cmd.Process.Pid, exited, false, false
 	p.wake()
 	p.mu.Unlock()
 
+	life, over := context.WithCancel(ctx)
+	watched := make(chan struct{})
+	go func() { // waited for below
+		defer close(watched)
+		p.watch(life)
+	}()
 	stop := context.AfterFunc(ctx, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }) // it may have gone
 	err := cmd.Wait()
 	stop()
+	over()
+	<-watched
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// Whatever it started goes with it. The group's number is not used again
@@ -132,6 +147,16 @@ func (p *Process) onThread(ctx context.Context) error {
 		err = errors.New("exit status 0")
 	}
 	return err
+}
+
+// watch notes that this incarnation is ready, once it is.
+func (p *Process) watch(ctx context.Context) {
+	if until(ctx, p.Ready) != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.served = true
 }
 
 // wake tells whoever waits that something changed. p.mu is held.

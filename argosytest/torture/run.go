@@ -280,7 +280,7 @@ func (r *run) outputs() {
 			r.report.Said = append(r.report.Said, Said{p.Name + ": its first cry", cry})
 		}
 		r.report.Said = append(r.report.Said, Said{p.Name, p.said.last()})
-		r.report.Starts = append(r.report.Starts, Figure{p.Name, fmt.Sprint(p.starts)})
+		r.report.Starts = append(r.report.Starts, Figure{p.Name, fmt.Sprintf("%d, of which %d ended by themselves before it was ready", p.starts, p.unready)})
 	}
 	r.report.Took = time.Since(r.report.Begun)
 }
