@@ -200,7 +200,7 @@ func TestTheAuditTellsByItsExitCode(t *testing.T) {
 	for i := range 3 { // the bank hangs twice over each
 		f.must("POST", "/v1/orders", fmt.Sprint("k", i), order("tok_timeout_after_commit", p[i]))
 	}
-	if code, r := audit(t, f.bin, f.dir, 0); code != 2 || r.Quiet {
+	if code, r := audit(t, f.bin, f.dir, 0); code != 4 || r.Quiet {
 		t.Errorf("orders are under way and the audit exited %d:\n%s", code, r)
 	}
 	f.green(30 * time.Second)

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,58 +16,64 @@ import (
 	"github.com/argosy-go/argosy/shop/audit"
 )
 
-// Exit codes of shop audit.
+// Exit codes of shop audit; exitUsage is the fifth.
 const (
 	auditGreen    = 0
 	auditRed      = 1
-	auditNotQuiet = 2
 	auditFailed   = 3
+	auditNotQuiet = 4
 )
 
-func auditCommand(args []string) int {
-	flags := flag.NewFlagSet("shop audit", flag.ContinueOnError)
-	data := flags.String("data", "", "data `directory` of the fleet (default: where the shop keeps it)")
-	url := flags.String("store", os.Getenv("ARGOSY_STORE"), "`URL` of the store, as the fleet has it: sqlite: or postgres://… (default: $ARGOSY_STORE)")
-	wait := flags.Duration("wait", 0, "how long to wait until the shop is quiet and agrees")
-	output := flags.String("output", "text", "text or json")
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), `shop audit compares the services' stores with the ledgers of the bank and the
+const aboutAudit = `shop audit compares the services' stores with the ledgers of the bank and the
 carrier and with the journals of the load, whether the fleet runs or not.
 
 Usage:
   shop audit [flags]
 
 Examples:
-  shop audit                      of the default data directory, now
-  shop audit --wait 30s           waits until all work has ended
-  shop audit --output json        for programs
+  shop audit                               of the default data directory, now
+  shop audit --wait 30s                    waits until all work has ended
+  shop audit --store postgres://db/shop    of a fleet on Postgres
+  shop audit --output json                 for programs
 
-Exit codes: 0 everything holds, 1 something does not, 2 work has not ended in
-time, 3 the audit could not be made.
+Exit codes: 0 everything holds, 1 something does not, 2 bad usage, 3 the audit
+could not be made, 4 work has not ended in time.
+`
 
-Flags:
-`)
-		flags.PrintDefaults()
+type auditing struct {
+	*command
+	data, url, output *string
+	wait              *time.Duration
+}
+
+func newAudit() auditing {
+	c := newCommand("audit", aboutAudit)
+	return auditing{
+		command: c,
+		data:    c.String("data", "", "data `directory` of the fleet (default: where the shop keeps it)"),
+		url:     c.String("store", "", "`URL` of the fleet's store: sqlite: or postgres://… (default: $ARGOSY_STORE, or sqlite:)"),
+		wait:    c.Duration("wait", 0, "how long to wait until the shop is quiet and agrees"),
+		output:  c.String("output", "text", "`format` of the report: text or json"),
 	}
-	if err := flags.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			return 0
-		}
-		return auditFailed
+}
+
+func auditCommand(args []string) int {
+	c := newAudit()
+	if code, done := c.parse(args); done {
+		return code
 	}
-	if flags.NArg() > 0 || *output != "text" && *output != "json" {
-		fmt.Fprintln(os.Stderr, "shop audit: unexpected arguments, or an --output that is neither text nor json; see shop audit --help")
-		return auditFailed
+	if *c.output != "text" && *c.output != "json" {
+		return c.wrong("--output is %q and must be text or json", *c.output)
 	}
-	dir := dataDir(*data)
+	shop := audit.Shop{Dir: dataDir(*c.data), Store: cmp.Or(*c.url, os.Getenv("ARGOSY_STORE"))}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	report, err := audit.Wait(ctx, audit.Shop{Dir: dir, Store: *url}, *wait)
+	report, err := audit.Wait(ctx, shop, *c.wait)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "shop audit: %v\n", err)
 		return auditFailed
 	}
-	if err := show(os.Stdout, report, *output); err != nil {
+	if err := show(os.Stdout, report, *c.output); err != nil {
 		fmt.Fprintf(os.Stderr, "shop audit: %v\n", err)
 		return auditFailed
 	}

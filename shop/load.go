@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,19 +15,7 @@ import (
 	"github.com/argosy-go/argosy/shop/load"
 )
 
-// loadCommand makes load. It exits 0 when every customer was served, 1 when
-// some were not, 2 for bad usage, 3 when the load could not be made.
-func loadCommand(args []string) int {
-	flags := flag.NewFlagSet("shop load", flag.ContinueOnError)
-	url := flags.String("url", "http://127.0.0.1:8080", "`URL` of the shop's HTTP edge")
-	data := flags.String("data", "", "data `directory` of the fleet, for the journal and the password (default: where the shop keeps it)")
-	rate := flags.Float64("rate", 10, "customers a second, on average")
-	duration := flags.Duration("duration", 10*time.Second, "how long they arrive")
-	basketFile := flags.String("baskets", "", "`file` of real baskets: supermarket.arff of the package weka (default: a synthetic set)")
-	seed := flags.Uint64("seed", 0, "makes arrivals and whims the same in every run; 0 is another in each")
-	output := flags.String("output", "text", "text or json")
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), `shop load sends orders as customers do: open loop, with double clicks, retries
+const aboutLoad = `shop load sends orders as customers do: open loop, with double clicks, retries
 under the same key, abandonment and cancellations. Each acknowledged order is
 fsynced in a journal that shop audit reads.
 
@@ -41,31 +28,48 @@ Examples:
 
 Exit codes: 0 every customer was served, 1 some gave up, 2 bad usage, 3 the
 load could not be made.
+`
 
-Flags:
-`)
-		flags.PrintDefaults()
+type loading struct {
+	*command
+	url, data, baskets, output *string
+	rate                       *float64
+	duration                   *time.Duration
+	seed                       *uint64
+}
+
+func newLoad() loading {
+	c := newCommand("load", aboutLoad)
+	return loading{
+		command:  c,
+		url:      c.String("url", "http://127.0.0.1:8080", "`URL` of the shop's HTTP edge"),
+		data:     c.String("data", "", "data `directory` of the fleet, for the journal and the password (default: where the shop keeps it)"),
+		rate:     c.Float64("rate", 10, "`customers` a second, on average"),
+		duration: c.Duration("duration", 10*time.Second, "how long they arrive"),
+		baskets:  c.String("baskets", "", "`file` of real baskets: supermarket.arff of the package weka (default: a synthetic set)"),
+		seed:     c.Uint64("seed", 0, "`number` that makes arrivals and whims the same in every run; 0 is another in each"),
+		output:   c.String("output", "text", "`format` of the result: text or json"),
 	}
-	if err := flags.Parse(args); err != nil {
-		if err == flag.ErrHelp {
-			return 0
-		}
-		return 2
+}
+
+func loadCommand(args []string) int {
+	c := newLoad()
+	if code, done := c.parse(args); done {
+		return code
 	}
-	if flags.NArg() > 0 || *output != "text" && *output != "json" {
-		fmt.Fprintln(os.Stderr, "shop load: unexpected arguments, or an --output that is neither text nor json; see shop load --help")
-		return 2
+	if *c.output != "text" && *c.output != "json" {
+		return c.wrong("--output is %q and must be text or json", *c.output)
 	}
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
+	if *c.seed == 0 {
+		*c.seed = uint64(time.Now().UnixNano())
 	}
-	c := load.Config{URL: *url, Email: "customer@shop.test", Rate: *rate, Duration: *duration, Seed: *seed}
-	result, err := makeLoad(c, dataDir(*data), *basketFile, *output == "text")
+	cfg := load.Config{URL: *c.url, Email: "customer@shop.test", Rate: *c.rate, Duration: *c.duration, Seed: *c.seed}
+	result, err := makeLoad(cfg, dataDir(*c.data), *c.baskets, *c.output == "text")
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "shop load: %v\n", err)
 		return 3
 	}
-	if *output == "json" {
+	if *c.output == "json" {
 		_ = json.NewEncoder(os.Stdout).Encode(result) // a closed pipe has no reader to tell
 	} else {
 		summary(result)

@@ -58,17 +58,30 @@ func Run(ctx context.Context, shop Shop) (Report, error) {
 	return Report{OK: !red, Checks: checks, Quiet: waiting == "", Waiting: waiting}, nil
 }
 
-// look is how long Wait pauses between two audits.
-const look = 200 * time.Millisecond
+const (
+	// look is how long Wait pauses between two audits.
+	look = 200 * time.Millisecond
+	// settle is how long a shop whose stores are quiet must stay red: an event
+	// between its publisher and its consumer is in the broker and in no store.
+	settle = 2 * time.Second
+)
 
 // Wait audits until the shop is quiet and every check holds, at most for
-// patience; it returns the last report.
+// patience; it returns the last report. A quiet shop in which something does
+// not hold is looked at for two seconds, also without patience.
 func Wait(ctx context.Context, shop Shop, patience time.Duration) (Report, error) {
-	deadline := time.Now().Add(patience)
+	begun := time.Now()
 	for {
 		r, err := Run(ctx, shop)
-		if err != nil || r.Quiet && r.OK || time.Now().Add(look).After(deadline) {
+		if err != nil || r.Quiet && r.OK {
 			return r, err
+		}
+		limit := patience
+		if r.Quiet {
+			limit = max(patience, settle)
+		}
+		if time.Since(begun)+look > limit {
+			return r, nil
 		}
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,6 +32,7 @@ type books struct {
 	bank         []ledger.Entry
 	carrier      []ledger.Entry
 	backlog      map[string]backlog
+	moved        bool // orders came or changed while the books were read
 }
 
 type order struct {
@@ -65,7 +67,8 @@ type backlog struct{ outbox, pending, dead, active, parked int }
 var services = []string{"identity", "catalog", "cart", "order", "inventory", "payment", "shipping", "notify"}
 
 // read reads the books. Stores are read one after the other while work may go
-// on, so that only a quiet shop can be expected to agree with itself.
+// on, so that only a quiet shop can be expected to agree with itself. All work
+// begins and ends with an order: those are read again at the end.
 func read(ctx context.Context, shop Shop) (*books, error) {
 	dir := shop.Dir
 	if _, err := os.Stat(dir); err != nil {
@@ -74,22 +77,7 @@ func read(ctx context.Context, shop Shop) (*books, error) {
 	b := &books{
 		orders: map[string]order{}, reservations: map[string]string{}, messages: map[message]int{}, backlog: map[string]backlog{},
 	}
-	tables := map[string]func(context.Context, store.Querier) error{
-		"order": b.readOrders, "inventory": b.readInventory, "payment": b.readPayment, "notify": b.readNotify,
-	}
-	for _, s := range services {
-		err := b.readStore(ctx, shop, s, tables[s])
-		if err != nil {
-			return nil, fmt.Errorf("store of %s: %w", s, err)
-		}
-	}
-	var err error
-	if b.bank, err = readLedger(bank.LedgerPath(filepath.Join(dir, "witness"))); err != nil {
-		return nil, err
-	}
-	if b.carrier, err = readLedger(carrier.LedgerPath(filepath.Join(dir, "witness"))); err != nil {
-		return nil, err
-	}
+	// First: what was acknowledged later need not be in the stores that are read now.
 	journals, err := filepath.Glob(filepath.Join(dir, "load", "*.jsonl"))
 	if err != nil {
 		return nil, err
@@ -101,6 +89,27 @@ func read(ctx context.Context, shop Shop) (*books, error) {
 		}
 		b.acknowledged = append(b.acknowledged, entries...)
 	}
+	tables := map[string]func(context.Context, store.Querier) error{
+		"order": b.readOrders, "inventory": b.readInventory, "payment": b.readPayment, "notify": b.readNotify,
+	}
+	for _, s := range services {
+		err := b.readStore(ctx, shop, s, tables[s])
+		if err != nil {
+			return nil, fmt.Errorf("store of %s: %w", s, err)
+		}
+	}
+	if b.bank, err = readLedger(bank.LedgerPath(filepath.Join(dir, "witness"))); err != nil {
+		return nil, err
+	}
+	if b.carrier, err = readLedger(carrier.LedgerPath(filepath.Join(dir, "witness"))); err != nil {
+		return nil, err
+	}
+	first := b.orders
+	b.orders = map[string]order{}
+	if err := b.readStore(ctx, shop, "order", b.readOrderHeads); err != nil {
+		return nil, fmt.Errorf("store of order: %w", err)
+	}
+	b.moved = !maps.Equal(first, b.orders)
 	return b, nil
 }
 
@@ -155,19 +164,22 @@ func (b *books) readStore(ctx context.Context, shop Shop, service string, tables
 }
 
 func (b *books) readOrders(ctx context.Context, q store.Querier) error {
-	err := each(ctx, q, "SELECT id, customer_id, request_key, state, total FROM orders", func(scan func(...any) error) error {
-		var o order
-		err := scan(&o.id, &o.customer, &o.key, &o.state, &o.total)
-		b.orders[o.id] = o
-		return err
-	})
-	if err != nil {
+	if err := b.readOrderHeads(ctx, q); err != nil {
 		return err
 	}
 	return each(ctx, q, "SELECT order_id, product_id, quantity FROM order_lines", func(scan func(...any) error) error {
 		var l line
 		err := scan(&l.order, &l.product, &l.quantity)
 		b.lines = append(b.lines, l)
+		return err
+	})
+}
+
+func (b *books) readOrderHeads(ctx context.Context, q store.Querier) error {
+	return each(ctx, q, "SELECT id, customer_id, request_key, state, total FROM orders", func(scan func(...any) error) error {
+		var o order
+		err := scan(&o.id, &o.customer, &o.key, &o.state, &o.total)
+		b.orders[o.id] = o
 		return err
 	})
 }

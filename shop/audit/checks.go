@@ -44,6 +44,9 @@ func (b *books) waiting() string {
 			}
 		}
 	}
+	if b.moved {
+		left = append(left, "orders came or changed while the audit read")
+	}
 	return strings.Join(left, ", ")
 }
 
