@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -131,6 +132,7 @@ func TestNoMoreEventsAreHandledAtOnceThanConcurrencySays(t *testing.T) {
 		var p placed
 		var now, most atomic.Int64
 		goOn := make(chan struct{})
+		release := sync.OnceFunc(func() { close(goOn) })
 		a := start(t, config{declare: func(s *service.Setup) {
 			p.Publisher = event.Publishes[*eventpb.Placed](s)
 			event.Consume(s, func(ctx context.Context, tx *store.Tx, m *eventpb.Placed) error {
@@ -142,6 +144,7 @@ func TestNoMoreEventsAreHandledAtOnceThanConcurrencySays(t *testing.T) {
 				return record(ctx, tx, m)
 			}, event.Concurrency(limit))
 		}})
+		t.Cleanup(release)
 		for n := range int64(events) { // of many keys, in all partitions
 			p.publish(a, fmt.Sprint("key", n), n)
 		}
@@ -150,7 +153,7 @@ func TestNoMoreEventsAreHandledAtOnceThanConcurrencySays(t *testing.T) {
 			at = 1
 		}
 		a.await("as many are handled as may be", func() bool { return now.Load() >= at })
-		close(goOn)
+		release()
 		a.awaitEffects(events)
 		if n := most.Load(); n > limit || n < at {
 			t.Errorf("%d events were handled at once, and the limit is %d", n, limit)

@@ -19,6 +19,7 @@ import (
 // onPostgres runs a test of several replicas.
 func onPostgres(t *testing.T, f func(t storeTest)) {
 	t.Helper()
+	t.Parallel()
 	if pgtest.Available() {
 		storeTest{TB: t, kind: store.Postgres}.Run(string(store.Postgres), f)
 	}

@@ -31,9 +31,11 @@ func kinds() []store.Dialect {
 	return []store.Dialect{store.SQLite}
 }
 
-// onEachStore runs a test on SQLite and on Postgres.
+// onEachStore runs a test on SQLite and on Postgres, beside other tests: most
+// of them wait for a disk.
 func onEachStore(t *testing.T, f func(t storeTest)) {
 	t.Helper()
+	t.Parallel()
 	for _, kind := range kinds() {
 		storeTest{TB: t, kind: kind}.Run(string(kind), f)
 	}

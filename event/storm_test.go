@@ -18,10 +18,10 @@ import (
 // while every event is delivered five times, one in 50 fails at first, and the
 // process that relays and handles is lost twice: on Postgres a replica stands
 // still past its lease and goes on, on SQLite the service is killed and starts
-// again. With ARGOSY_LONG=1 it is 100,000 events instead of 2,000.
+// again. With ARGOSY_LONG=1 it is 100,000 events instead of 800.
 func TestAStormKeepsTheOrderOfEveryKeyAndEveryEffectSingle(t *testing.T) {
 	onEachStore(t, func(t storeTest) {
-		s := &storm{t: t, changed: &signal{}, failed: map[string]bool{}, total: 2_000}
+		s := &storm{t: t, changed: &signal{}, failed: map[string]bool{}, total: 800}
 		if long() {
 			s.total = 100_000
 		}
