@@ -138,13 +138,18 @@ func rounds(t *testing.T, n int) int {
 }
 
 func TestKilledAtAnyInstant(t *testing.T) {
+	t.Run("SQLite", func(t *testing.T) { killed(t, rounds(t, 5)) })
+	alsoOnPostgres(t, func(t *testing.T, store string) { killed(t, rounds(t, 3), store) })
+}
+
+// killed kills a shop n times under load and audits it.
+func killed(t *testing.T, n int, env ...string) {
 	bin, dir := build(t, ""), t.TempDir()
 	c := newCustomers(t, dir)
-	n := rounds(t, 5)
 	for round := range n {
-		crashOnce(t, c, start(t, bin, dir), round)
+		crashOnce(t, c, start(t, bin, dir, env...), round)
 	}
-	f := start(t, bin, dir)
+	f := start(t, bin, dir, env...)
 	f.signIn("customer@shop.test")
 	c.settle(f)
 	r := f.green(60 * time.Second)

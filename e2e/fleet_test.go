@@ -301,12 +301,14 @@ func (r report) String() string {
 	return b.String()
 }
 
-// audit runs shop audit and returns its exit code and report.
-func audit(t testing.TB, bin, dir string, wait time.Duration) (int, report) {
+// audit runs shop audit, in the environment of the fleet, and returns its exit
+// code and report.
+func audit(t testing.TB, bin, dir string, wait time.Duration, env ...string) (int, report) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait+30*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin, "audit", "--data", dir, "--wait", wait.String(), "--output", "json")
+	cmd.Env = append(os.Environ(), env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil && cmd.ProcessState.ExitCode() < 0 {
@@ -322,7 +324,7 @@ func audit(t testing.TB, bin, dir string, wait time.Duration) (int, report) {
 // green fails the test unless the audit is green.
 func (f *fleet) green(wait time.Duration) report {
 	f.t.Helper()
-	code, r := audit(f.t, f.bin, f.dir, wait)
+	code, r := audit(f.t, f.bin, f.dir, wait, f.env...)
 	if code != 0 {
 		f.t.Fatalf("shop audit exited %d:\n%s\n%s", code, r, f.out)
 	}

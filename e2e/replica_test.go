@@ -25,8 +25,8 @@ import (
 
 // The leases of the replicas are short, so that many rounds fit into minutes.
 const (
-	replicaLease = time.Second
-	replicaStop  = 1300 * time.Millisecond // at least this long a replica sleeps
+	replicaLease = 2 * time.Second
+	replicaStop  = replicaLease + 200*time.Millisecond // a replica sleeps at least this long
 )
 
 // replicas are two shops over one Postgres and one NATS server.
@@ -50,15 +50,15 @@ func TestTwoReplicasWriteNothingUnderAnOldEpoch(t *testing.T) {
 	r := startReplicas(t, build(t, ""))
 	n := replicaRounds(t, 4)
 	r.rounds(n)
-	writes, stolen, old := r.watched()
+	writes, runs, leases, old := r.watched()
 	if old != "" {
 		t.Errorf("written under an old epoch:\n%s", old)
 	}
-	if stolen == 0 {
-		t.Error("no run of a saga ever changed hands: the replica did not sleep past its lease")
+	if runs == 0 || leases == 0 {
+		t.Errorf("%d runs of sagas and %d leases changed hands in %d rounds: the replicas did not sleep past them", runs, leases, n)
 	}
 	report := r.green()
-	t.Logf("%d rounds: %d writes to runs of sagas and outboxes, %d runs changed hands, %d orders acknowledged\n%s", n, writes, stolen, r.load.acked, report)
+	t.Logf("%d rounds: %d writes watched, %d runs of sagas and %d leases changed hands, %d orders acknowledged\n%s", n, writes, runs, leases, r.load.acked, report)
 }
 
 // TestAFenceThatIsRemovedIsMissed is the same without the fence.
@@ -70,7 +70,7 @@ func TestAFenceThatIsRemovedIsMissed(t *testing.T) {
 	r := startReplicas(t, build(t, "mutant"), "ARGOSY_MUTANT=no-fence")
 	for round := range mutantRounds {
 		r.rounds(1)
-		if _, _, old := r.watched(); old != "" {
+		if _, _, _, old := r.watched(); old != "" {
 			t.Logf("after %d rounds:\n%.500s", round+1, old)
 			return
 		}
@@ -191,66 +191,54 @@ func startNATS(t *testing.T) string {
 	}
 }
 
-// watching makes the database take down who writes what. A replica is known by
-// its connections (application_name), an instance by the claims that the
-// replica made in its name. Written under an old epoch is: a run that another
-// instance holds, unless the write is the claim that raises the epoch, or a
-// row of an outbox while another holds the lease of its partition.
+// watching makes the database take down who writes what, in the transaction
+// of the write. A replica is known by its connections (application_name). The
+// triggers read nothing: what they read would be in conflict with others.
 const watching = `
 CREATE SCHEMA watch;
-CREATE TABLE watch.instances (holder TEXT PRIMARY KEY, app TEXT NOT NULL);
-CREATE TABLE watch.violations (at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), app TEXT NOT NULL, what TEXT NOT NULL);
-CREATE SEQUENCE watch.writes;
-CREATE SEQUENCE watch.stolen;
-
-CREATE FUNCTION watch.app() RETURNS TEXT LANGUAGE sql AS $$ SELECT current_setting('application_name') $$;
-
-CREATE FUNCTION watch.run() RETURNS TRIGGER LANGUAGE plpgsql AS $$
-DECLARE owner TEXT;
-BEGIN
-	PERFORM nextval('watch.writes');
-	IF NEW.holder <> '' AND (TG_OP = 'INSERT' OR NEW.holder <> OLD.holder) THEN
-		INSERT INTO watch.instances VALUES (NEW.holder, watch.app()) ON CONFLICT DO NOTHING;
-	END IF;
-	IF TG_OP = 'INSERT' OR OLD.holder = '' THEN
-		RETURN NULL;
-	END IF;
-	SELECT app INTO owner FROM watch.instances WHERE holder = OLD.holder;
-	IF owner <> watch.app() AND NEW.epoch > OLD.epoch THEN
-		PERFORM nextval('watch.stolen');
-	ELSIF owner <> watch.app() OR NEW.epoch < OLD.epoch THEN
-		INSERT INTO watch.violations (app, what) VALUES (watch.app(),
-			format('run %s: step %s under epoch %s of %s, which %s holds', NEW.id, NEW.step, NEW.epoch, OLD.epoch, owner));
-	END IF;
+CREATE TABLE watch.log (
+	seq BIGSERIAL, at TIMESTAMPTZ DEFAULT clock_timestamp(), app TEXT DEFAULT current_setting('application_name'),
+	kind TEXT, id TEXT, was TEXT, holder TEXT, old BIGINT, epoch BIGINT
+);
+CREATE FUNCTION watch.run() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO watch.log (kind, id, was, holder, old, epoch)
+		VALUES ('run', NEW.saga || ' ' || NEW.id, CASE TG_OP WHEN 'UPDATE' THEN OLD.holder END, NEW.holder, CASE TG_OP WHEN 'UPDATE' THEN OLD.epoch END, NEW.epoch);
 	RETURN NULL;
 END $$;
-
-CREATE FUNCTION watch.lease() RETURNS TRIGGER LANGUAGE plpgsql AS $$
-BEGIN
-	IF NEW.holder <> '' AND (TG_OP = 'INSERT' OR NEW.holder <> OLD.holder) THEN
-		INSERT INTO watch.instances VALUES (NEW.holder, watch.app()) ON CONFLICT DO NOTHING;
-	END IF;
-	IF TG_OP = 'UPDATE' AND NEW.epoch < OLD.epoch THEN
-		INSERT INTO watch.violations (app, what) VALUES (watch.app(), format('lease %s: epoch %s after %s', NEW.name, NEW.epoch, OLD.epoch));
-	END IF;
+CREATE FUNCTION watch.lease() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO watch.log (kind, id, was, holder, old, epoch)
+		VALUES ('lease', NEW.name, CASE TG_OP WHEN 'UPDATE' THEN OLD.holder END, NEW.holder, CASE TG_OP WHEN 'UPDATE' THEN OLD.epoch END, NEW.epoch);
 	RETURN NULL;
 END $$;
-
-CREATE FUNCTION watch.sent() RETURNS TRIGGER LANGUAGE plpgsql AS $$
-DECLARE owner TEXT;
-BEGIN
-	PERFORM nextval('watch.writes');
-	SELECT app INTO owner FROM "order".argosy_leases JOIN watch.instances USING (holder)
-		WHERE name IN ('event/relay', 'event/relay/' || OLD.part);
-	IF owner <> watch.app() THEN
-		INSERT INTO watch.violations (app, what) VALUES (watch.app(), format('event %s marked as sent, whose partition %s relays', OLD.id, owner));
-	END IF;
+CREATE FUNCTION watch.sent() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO watch.log (kind, id) VALUES ('sent', 'event/relay/' || OLD.part);
 	RETURN NULL;
 END $$;
-
 CREATE TRIGGER watch_run AFTER INSERT OR UPDATE ON "order".argosy_saga_runs FOR EACH ROW EXECUTE FUNCTION watch.run();
 CREATE TRIGGER watch_lease AFTER INSERT OR UPDATE ON "order".argosy_leases FOR EACH ROW EXECUTE FUNCTION watch.lease();
 CREATE TRIGGER watch_sent AFTER DELETE ON "order".argosy_outbox FOR EACH ROW EXECUTE FUNCTION watch.sent();
+
+-- An instance belongs to the replica that first wrote its name.
+CREATE VIEW watch.instances AS SELECT DISTINCT ON (holder) holder, app FROM watch.log
+	WHERE holder <> '' AND holder IS DISTINCT FROM was ORDER BY holder, seq;
+
+-- Runs and leases that were taken from another replica, under a new epoch.
+CREATE VIEW watch.taken AS SELECT l.* FROM watch.log l JOIN watch.instances i ON i.holder = l.was
+	WHERE i.app <> l.app AND l.epoch > l.old;
+
+-- Written under an old epoch: what another replica holds, unless the write is
+-- the claim that raises the epoch; a smaller epoch than before; and an event
+-- marked as sent while another replica relays its partition.
+CREATE VIEW watch.violations AS
+	SELECT l.seq, l.at, l.app, format('%s %s: epoch %s after %s of %s, which is %s', l.kind, l.id, l.epoch, l.old, l.was, i.app) AS what
+		FROM watch.log l LEFT JOIN watch.instances i ON i.holder = l.was
+		WHERE l.epoch < l.old OR i.app <> l.app AND l.epoch = l.old
+	UNION ALL SELECT l.seq, l.at, l.app, format('an event of %s, which %s relays', l.id, i.app)
+		FROM watch.log l
+		JOIN LATERAL (SELECT holder FROM watch.log c WHERE c.kind = 'lease' AND c.id = l.id AND c.seq < l.seq ORDER BY seq DESC LIMIT 1) c ON true
+		JOIN watch.instances i ON i.holder = c.holder
+		WHERE l.kind = 'sent' AND i.app <> l.app;
+CREATE INDEX ON watch.log (id, seq) WHERE kind = 'lease';
 `
 
 // watch has the database watch.
@@ -259,19 +247,20 @@ func (r *replicas) watch() {
 	pgtest.Exec(r.t, r.store, watching)
 }
 
-// watched returns how much was written, how many runs were taken over while
-// somebody held them, and what was written under an old epoch.
-func (r *replicas) watched() (writes, stolen int64, old string) {
+// watched returns how much was written, how many runs and leases were taken
+// over while another had them, and what was written under an old epoch.
+func (r *replicas) watched() (writes, runs, leases int64, old string) {
 	r.t.Helper()
-	pgtest.QueryRow(r.t, r.store, `SELECT w.last_value, CASE WHEN s.is_called THEN s.last_value ELSE 0 END,
-		(SELECT coalesce(string_agg(at || ' ' || app || ': ' || what, E'\n' ORDER BY at), '') FROM watch.violations)
-		FROM watch.writes w, watch.stolen s`, &writes, &stolen, &old)
-	return writes, stolen, old
+	pgtest.QueryRow(r.t, r.store, `SELECT (SELECT count(*) FROM watch.log),
+		(SELECT count(*) FROM watch.taken WHERE kind = 'run'), (SELECT count(*) FROM watch.taken WHERE kind = 'lease'),
+		(SELECT coalesce(string_agg(at || ' ' || app || ': ' || what, E'\n' ORDER BY seq), '') FROM watch.violations)`, &writes, &runs, &leases, &old)
+	return writes, runs, leases, old
 }
 
 // rounds stops one replica past its leases and lets it go on, n times, while
-// customers come to both. The other never stops, and who comes to a replica
-// that sleeps waits.
+// customers come to both. It is stopped while it has runs of sagas, and sleeps
+// until the other, which never stops, has taken them over. Who comes to a
+// replica that sleeps waits.
 func (r *replicas) rounds(n int) {
 	r.t.Helper()
 	stop := make(chan struct{})
@@ -280,12 +269,15 @@ func (r *replicas) rounds(n int) {
 		shopping = append(shopping, r.load.shop(f, 3, stop))
 	}
 	for round := range n {
-		pid := r.each[round%2].cmd.Process.Pid
+		i := round % 2
+		pid := r.each[i].cmd.Process.Pid
+		r.await(i, "has no runs", func(held int) bool { return held > 0 })
 		<-time.After(rand.N(100 * time.Millisecond)) // at any instant
 		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 			r.t.Fatal(err)
 		}
-		<-time.After(replicaStop + rand.N(400*time.Millisecond))
+		<-time.After(replicaStop)
+		r.await(1-i, "has not taken over the runs of the one that sleeps", func(int) bool { return r.held(i) == 0 })
 		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 			r.t.Fatal(err)
 		}
@@ -294,6 +286,27 @@ func (r *replicas) rounds(n int) {
 	close(stop)
 	for _, s := range shopping {
 		s.Wait()
+	}
+}
+
+// held returns how many runs of sagas a replica has.
+func (r *replicas) held(i int) (n int) {
+	r.t.Helper()
+	pgtest.QueryRow(r.t, r.store, fmt.Sprintf(`SELECT count(*) FROM "order".argosy_saga_runs
+		JOIN watch.instances USING (holder) WHERE app = 'replica-%d'`, i), &n)
+	return n
+}
+
+// await waits for what a replica has.
+func (r *replicas) await(i int, missing string, ok func(held int) bool) {
+	r.t.Helper()
+	deadline := time.After(time.Minute)
+	for tick := time.Tick(20 * time.Millisecond); !ok(r.held(i)); {
+		select {
+		case <-tick:
+		case <-deadline:
+			r.t.Fatalf("replica %d %s\n%s\n%s", i, missing, tailOf(r.each[0]), tailOf(r.each[1]))
+		}
 	}
 }
 
