@@ -183,8 +183,9 @@ func takeBody(w http.ResponseWriter, r *http.Request) error {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(adminRead)) // a writer without deadlines has no slow peer either
+	// A writer without deadlines has no slow peer either. The server lifts it
+	// when the body has ended.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(adminRead))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, adminBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return fault.New(codes.InvalidArgument, fault.ReasonTooLarge, "the body is over %d bytes", adminBody).Refused()
@@ -192,7 +193,6 @@ func takeBody(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fault.New(codes.InvalidArgument, reasonIncomplete, "the body did not arrive within %s", adminRead).Refused().Wrap(err)
 	}
-	_ = rc.SetReadDeadline(time.Time{})
 	if len(body) > 0 { // a form of a web page can send text, but no JSON
 		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 			return fault.New(codes.InvalidArgument, fault.ReasonMediaType, "the body must be JSON, with Content-Type: application/json").Refused()

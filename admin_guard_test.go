@@ -1,14 +1,18 @@
 package argosy
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/argosy-go/argosy/fault"
 )
@@ -169,4 +173,67 @@ func TestATokenThatIsNoneIsRefusedAtTheStart(t *testing.T) {
 			}
 		})
 	}
+}
+
+// oneConn is a listener that accepts one connection.
+type oneConn struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConn) Close() error   { close(l.done); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestABodyThatComesTooSlowlyIsGivenUpAndASlowHandlerIsNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		server := &http.Server{Handler: newOperators(token, slog.New(slog.DiscardHandler), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			asked++
+			<-time.After(2 * adminRead) // of the bubble's clock: the time for the body is not the handler's
+			if _, err := io.ReadAll(r.Body); err != nil || r.Context().Err() != nil {
+				t.Error(err, r.Context().Err())
+			}
+		}))}
+		line := &oneConn{make(chan net.Conn, 1), make(chan struct{})}
+		here, there := net.Pipe()
+		line.conns <- there
+		go func() { _ = server.Serve(line) }() // it ends by the Close below
+		defer server.Close()
+		defer here.Close()
+		answers := bufio.NewReader(here)
+		send := func(body string) *http.Response {
+			t.Helper()
+			head := "POST /services HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + token + "\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+			if _, err := io.WriteString(here, head+body); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				t.Fatal(err)
+			}
+			return resp
+		}
+		if r := send("{}"); r.StatusCode != 200 || asked != 1 {
+			t.Errorf("a whole body: %d", r.StatusCode)
+		}
+		begun := time.Now()
+		if r := send("{"); r.StatusCode != 400 || asked != 1 {
+			t.Errorf("half a body: %d", r.StatusCode)
+		}
+		if took := time.Since(begun); took != adminRead {
+			t.Errorf("it was given up after %s", took)
+		}
+	})
 }
