@@ -1,10 +1,12 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -45,7 +47,10 @@ func (i *inventory) Reserve(ctx context.Context, req *inventorypb.ReserveRequest
 }
 
 func (i *inventory) reserve(ctx context.Context, tx *store.Tx, req *inventorypb.ReserveRequest) error {
-	for _, item := range req.Items {
+	// Whoever reserves several products takes them in one order, so that two do
+	// not wait for each other.
+	wanted := slices.SortedFunc(slices.Values(req.Items), func(a, b *inventorypb.Item) int { return cmp.Compare(a.ProductId, b.ProductId) })
+	for _, item := range wanted {
 		if err := move(ctx, tx, "on_hand", "reserved", item.ProductId, int64(item.Quantity)); err != nil {
 			return err
 		}
@@ -152,7 +157,7 @@ func (i *inventory) moveAll(ctx context.Context, tx *store.Tx, order, from, to, 
 }
 
 func items(ctx context.Context, q store.Querier, order string) ([]*inventorypb.Item, error) {
-	rows, err := q.QueryContext(ctx, "SELECT product_id, quantity FROM reservation_items WHERE order_id = $1", order)
+	rows, err := q.QueryContext(ctx, "SELECT product_id, quantity FROM reservation_items WHERE order_id = $1 ORDER BY product_id", order)
 	if err != nil {
 		return nil, err
 	}

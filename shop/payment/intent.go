@@ -101,11 +101,16 @@ func (p *payment) Capture(ctx context.Context, req *paymentpb.CaptureRequest) (*
 
 // Refund implements paymentpb.PaymentServer.
 func (p *payment) Refund(ctx context.Context, req *paymentpb.RefundRequest) (*paymentpb.Intent, error) {
-	in, err := p.GetIntent(ctx, &paymentpb.GetIntentRequest{OrderId: req.OrderId})
+	in, err := p.insert(ctx, req.OrderId, paymentpb.IntentState_VOIDED, &moneypb.Money{})
 	if err != nil {
 		return nil, err
 	}
-	if in.State != paymentpb.IntentState_CAPTURED {
+	switch in.State {
+	case paymentpb.IntentState_CAPTURED:
+	case paymentpb.IntentState_REQUESTED, paymentpb.IntentState_AUTHORIZED:
+		// There is nothing to give back, and something to let go of.
+		return p.Void(ctx, &paymentpb.VoidRequest{OrderId: req.OrderId})
+	default:
 		return in, nil // nothing was captured, or it was given back before
 	}
 	if err := p.bank.Post(ctx, "/authorizations/"+req.OrderId+"/refunds", req.OrderId+"/refund", empty{}, &authorization{}); err != nil {
