@@ -228,16 +228,16 @@ CREATE VIEW watch.taken AS SELECT l.* FROM watch.log l JOIN watch.instances i ON
 
 -- Written under an old epoch: what another replica holds, unless the write is
 -- the claim that raises the epoch; a smaller epoch than before; and an event
--- marked as sent while another replica relays its partition.
+-- marked as sent while another replica relays its partition, or nobody.
 CREATE VIEW watch.violations AS
 	SELECT l.seq, l.at, l.app, format('%s %s: epoch %s after %s of %s, which is %s', l.kind, l.id, l.epoch, l.old, l.was, i.app) AS what
 		FROM watch.log l LEFT JOIN watch.instances i ON i.holder = l.was
 		WHERE l.epoch < l.old OR i.app <> l.app AND l.epoch = l.old
-	UNION ALL SELECT l.seq, l.at, l.app, format('an event of %s, which %s relays', l.id, i.app)
+	UNION ALL SELECT l.seq, l.at, l.app, format('an event of %s, which %s relays', l.id, coalesce(i.app, 'nobody'))
 		FROM watch.log l
 		JOIN LATERAL (SELECT holder FROM watch.log c WHERE c.kind = 'lease' AND c.id = l.id AND c.seq < l.seq ORDER BY seq DESC LIMIT 1) c ON true
-		JOIN watch.instances i ON i.holder = c.holder
-		WHERE l.kind = 'sent' AND i.app <> l.app;
+		LEFT JOIN watch.instances i ON i.holder = c.holder
+		WHERE l.kind = 'sent' AND (c.holder = '' OR i.app <> l.app);
 CREATE INDEX ON watch.log (id, seq) WHERE kind = 'lease';
 `
 
