@@ -72,6 +72,12 @@ func (s *session) settle(in incoming) error {
 		return nil
 	case lost(err), errors.Is(err, store.ErrUnknown):
 		return err // nobody may say that this was an attempt
+	case errors.Is(err, errBehind):
+		if err := s.park(in, nil); err != nil {
+			return err
+		}
+		s.sooner(in.meta.Key, 0)
+		return nil
 	case errors.Is(err, errUndecodable):
 		return s.bury(in, err)
 	}
@@ -107,6 +113,16 @@ func (s *session) handled(in incoming, fresh bool) {
 }
 
 const insertInbox = `INSERT INTO argosy_inbox (consumer, id, at) VALUES ($1, $2, $3) ON CONFLICT (consumer, id) DO NOTHING`
+
+// insertInboxFirst is insertInbox unless events of the key are pending, which an
+// operator may have put there since the session last looked.
+const insertInboxFirst = `INSERT INTO argosy_inbox (consumer, id, at)
+SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS BIGINT)
+WHERE NOT EXISTS (SELECT 1 FROM argosy_inbox_pending WHERE consumer = $1 AND event_key = $4)
+ON CONFLICT (consumer, id) DO NOTHING`
+
+// errBehind: events of the key are pending, and go first.
+var errBehind = errors.New("events of the key are pending")
 
 // attempt runs the consumer's function and remembers the event, in one
 // transaction. It reports false for an event that was dealt with before.
@@ -156,12 +172,23 @@ func (s *session) remember(ctx context.Context, tx *store.Tx, in incoming) (bool
 	if mutant.NoInbox {
 		return true, nil
 	}
-	result, err := tx.ExecContext(ctx, insertInbox, s.durable, in.id(), store.At(s.setup.Now()))
+	query, args := insertInbox, []any{s.durable, in.id(), store.At(s.setup.Now())}
+	if in.seq == 0 {
+		query, args = insertInboxFirst, append(args, in.meta.Key)
+	}
+	result, err := tx.ExecContext(ctx, query, args...)
 	if err != nil {
 		return false, fmt.Errorf("remember the event: %w", err)
 	}
 	n, err := result.RowsAffected()
-	return n > 0, err
+	if err != nil || n > 0 || in.seq != 0 {
+		return n > 0, err
+	}
+	err = tx.QueryRowContext(ctx, "SELECT COUNT(*) FROM argosy_inbox WHERE consumer = $1 AND id = $2", s.durable, in.id()).Scan(&n)
+	if err == nil && n == 0 {
+		err = errBehind
+	}
+	return false, err
 }
 
 // panicked is the error of a function that panicked.

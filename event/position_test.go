@@ -128,7 +128,7 @@ func TestAConsumerThatIsNotThereCannotBeSentBack(t *testing.T) {
 
 func TestNoMoreEventsAreHandledAtOnceThanConcurrencySays(t *testing.T) {
 	onEachStore(t, func(t storeTest) {
-		const limit, events = 3, 24
+		const limit, events = 2, 24
 		var p placed
 		var now, most atomic.Int64
 		goOn := make(chan struct{})
