@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -33,30 +34,37 @@ func openDB(tb testing.TB, o postgres.Opener, url string, sets ...fstest.MapFS) 
 	return db
 }
 
-// BenchmarkWrite is durable transactions of one INSERT.
+// BenchmarkWrite is durable transactions of one INSERT, with the pool that a
+// service has and with larger ones.
 func BenchmarkWrite(b *testing.B) {
-	for _, callers := range []int{1, 16, 64} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
-			db := openDB(b, postgres.Opener{MaxConns: 64}, pgtest.Database(b), table)
-			var next atomic.Int64
-			var wg sync.WaitGroup
-			b.ResetTimer()
-			for range callers {
-				wg.Go(func() {
-					for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-						err := db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
-							_, err := tx.ExecContext(ctx, "INSERT INTO t (a, b) VALUES ($1, $2)", i, "a customer's order")
-							return err
-						})
-						if err != nil {
-							b.Error(err)
-							return
-						}
-					}
+	for _, conns := range []int{0, 16, 64} {
+		for _, callers := range []int{1, 16, 64} {
+			b.Run(fmt.Sprintf("conns=%d/callers=%d", cmp.Or(conns, 3), callers), func(b *testing.B) {
+				db := openDB(b, postgres.Opener{MaxConns: conns}, pgtest.Database(b), table)
+				write(b, db, callers)
+			})
+		}
+	}
+}
+
+func write(b *testing.B, db *store.DB, callers int) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range callers {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
+				err := db.Do(context.Background(), func(ctx context.Context, tx *store.Tx) error {
+					_, err := tx.ExecContext(ctx, "INSERT INTO t (a, b) VALUES ($1, $2)", i, "a customer's order")
+					return err
 				})
+				if err != nil {
+					b.Error(err)
+					return
+				}
 			}
-			wg.Wait()
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 		})
 	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tx/s")
 }

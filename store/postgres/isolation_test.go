@@ -54,6 +54,20 @@ func TestAServiceHasTheLevelThatItDeclares(t *testing.T) {
 	}
 }
 
+func TestAMechanismMayAskForReadCommitted(t *testing.T) {
+	db := openAt(t, store.Serializable, 2, pgtest.Database(t))
+	var got, next string
+	level := func(into *string) func(context.Context, *store.Tx) error {
+		return func(ctx context.Context, tx *store.Tx) error {
+			return tx.QueryRowContext(ctx, "SHOW transaction_isolation").Scan(into)
+		}
+	}
+	err := errors.Join(db.Do(store.RowByRow(t.Context()), level(&got)), db.Do(t.Context(), level(&next)))
+	if err != nil || got != "read committed" || next != "serializable" {
+		t.Errorf("row by row is %s, and the next transaction %s: %v", got, next, err)
+	}
+}
+
 // increment reads a number and writes the next one.
 func increment(ctx context.Context, tx *store.Tx) error {
 	var n int

@@ -145,7 +145,7 @@ func checkNoRowAppearsBefore(t *testing.T, f *fixture) {
 
 // writeKeys has 16 writers insert rows, of one or two keys at a time.
 func writeKeys(t *testing.T, db *store.DB) {
-	const writers, each = 16, 30
+	const writers, each = 16, 12
 	var runs atomic.Int64
 	var wg sync.WaitGroup
 	for w := range writers {
