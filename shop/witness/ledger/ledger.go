@@ -18,6 +18,10 @@ var ErrClosed = errors.New("ledger: closed")
 type Entry struct {
 	// Seq counts the entries of the file from 1, without gaps.
 	Seq int64 `json:"seq"`
+	// Unsynced is the number of the first entry that was not known to be on disk
+	// when this one was appended: a power cut may have taken it and anything
+	// after it, in no order, while this one survived. 0: not known.
+	Unsynced int64 `json:"unsynced,omitempty"`
 	// Time is when the entry was decided, by the witness's clock.
 	Time time.Time `json:"time"`
 	// Kind is what was asked for: "authorize", "capture", "book", …, or
@@ -57,7 +61,8 @@ type Ledger struct {
 
 	mu      sync.Mutex
 	seq     int64
-	durable int64 // bytes known to be on disk
+	synced  int64 // entries known to be on disk
+	durable int64 // bytes known to be written
 	open    *group
 	spare   []byte
 	closed  bool
@@ -67,6 +72,7 @@ type Ledger struct {
 // group is what one write and one fsync put on disk.
 type group struct {
 	buf  []byte
+	last int64 // the number of its last entry
 	sync bool
 	done chan struct{}
 	err  error
@@ -102,7 +108,7 @@ func Open(path string) (*Ledger, []Entry, error) {
 	}
 	l := &Ledger{
 		file: file, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		seq: int64(len(entries)), durable: size, open: newGroup(nil),
+		seq: int64(len(entries)), synced: int64(len(entries)), durable: size, open: newGroup(nil),
 	}
 	go l.run()
 	return l, entries, nil
@@ -145,7 +151,7 @@ func (l *Ledger) add(e Entry, durable bool) Receipt {
 	if err := l.refusal(); err != nil {
 		return failed(err)
 	}
-	e.Seq = l.seq + 1
+	e.Seq, e.Unsynced = l.seq+1, l.synced+1
 	line, err := json.Marshal(e)
 	if err != nil {
 		return failed(fmt.Errorf("ledger: encode %s: %w", e.Kind, err))
@@ -156,6 +162,7 @@ func (l *Ledger) add(e Entry, durable bool) Receipt {
 	l.seq = e.Seq
 	g := l.open
 	g.buf = append(append(g.buf, line...), '\n')
+	g.last = e.Seq
 	g.sync = g.sync || durable
 	select {
 	case l.wake <- struct{}{}:
@@ -253,6 +260,9 @@ func (l *Ledger) flush() {
 	l.mu.Lock()
 	if err == nil {
 		l.durable += int64(size)
+		if g.sync && size > 0 {
+			l.synced = g.last
+		}
 	} else if l.err == nil {
 		l.err = fmt.Errorf("ledger: %w", err)
 	}

@@ -87,8 +87,9 @@ func TestATornTailIsSkippedByReadersAndCutByOpen(t *testing.T) {
 
 func TestABrokenEntryInTheMiddleIsAnError(t *testing.T) {
 	tests := map[string]string{
-		"a broken line before a whole one": "{broken\n" + `{"seq":1,"kind":"book"}` + "\n",
-		"a missing number":                 `{"seq":1,"kind":"book"}` + "\n" + `{"seq":3,"kind":"book"}` + "\n",
+		"a broken line before a whole one":      "{broken\n" + `{"seq":1,"kind":"book"}` + "\n",
+		"a broken line that was on disk before": `{"seq":1,"unsynced":1,"kind":"book"}` + "\n{broken\n" + `{"seq":3,"unsynced":3,"kind":"book"}` + "\n",
+		"a missing number":                      `{"seq":1,"kind":"book"}` + "\n" + `{"seq":3,"kind":"book"}` + "\n",
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -103,6 +104,29 @@ func TestABrokenEntryInTheMiddleIsAnError(t *testing.T) {
 				t.Fatalf("Read: %v", err)
 			}
 		})
+	}
+}
+
+func TestATailThatIsTornOutOfOrderIsCut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.jsonl")
+	whole := `{"seq":1,"unsynced":1,"kind":"book"}` + "\n"
+	text := whole + strings.Repeat("\x00", 4096) + "\n" + `{"seq":4,"unsynced":2,"kind":"book"}` + "\n" + `{"seq":5,"unsy`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, entries := open(t, path)
+	if len(entries) != 1 || entries[0].Seq != 1 {
+		t.Fatalf("the ledger holds %v", entries)
+	}
+	if r := l.Append(Entry{Kind: "book"}); r.Seq != 2 || r.Wait() != nil {
+		t.Errorf("the next entry is number %d: %v", r.Seq, r.Wait())
+	}
+	if err := l.Append(Entry{Kind: "book"}).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Read(path)
+	if err != nil || len(again) != 3 || again[2].Unsynced != 3 {
+		t.Errorf("the ledger holds %v: %v", again, err)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"os"
 )
 
-// ErrCorrupt is a broken line that whole entries follow: no crash leaves
-// that, so nobody guesses what it meant.
+// ErrCorrupt is a broken line that was on disk when entries after it were
+// appended: no crash leaves that, so nobody guesses what it meant.
 var ErrCorrupt = errors.New("ledger: a broken entry in the middle")
 
 // maxLine bounds an entry; a longer line is no entry.
@@ -31,7 +31,9 @@ func Read(path string) ([]Entry, error) {
 	return entries, errors.Join(err, file.Close())
 }
 
-// scan returns the entries up to the torn tail, and where that begins.
+// scan returns the entries up to the torn tail, and where that begins. What a
+// power cut tears has whole entries after the torn one too: pages reach the disk
+// in any order. They were never acknowledged, and go with the tail.
 func scan(r io.Reader) (entries []Entry, size int64, err error) {
 	lines := bufio.NewReaderSize(r, 64<<10)
 	for torn := false; ; {
@@ -47,6 +49,8 @@ func scan(r io.Reader) (entries []Entry, size int64, err error) {
 		case ok && !torn && e.Seq == int64(len(entries))+1:
 			entries = append(entries, e)
 			size += int64(len(line))
+		case ok && e.Unsynced > 0 && e.Unsynced <= int64(len(entries))+1:
+			torn = true
 		case ok:
 			return nil, 0, fmt.Errorf("%w, after entry %d", ErrCorrupt, len(entries))
 		default:
