@@ -29,7 +29,7 @@ const powerCuts = 12
 // The acknowledged writes that a cut waits for, on average.
 const (
 	sqliteWrites = 1400
-	brokerWrites = 900
+	brokerWrites = 500
 )
 
 // cutsWanted returns the number of cuts; it ends the test where there is no rig.
