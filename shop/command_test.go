@@ -27,6 +27,7 @@ func TestThePageOfTheCommandsIsTheirHelp(t *testing.T) {
 
 func TestACommandExitsAsItsHelpSays(t *testing.T) {
 	t.Setenv("ARGOSY_STORE", "")
+	t.Setenv("ARGOSY_SHOP_DEV_PASSWORD", "")
 	for name, run := range map[string]func([]string) int{"audit": auditCommand, "load": loadCommand} {
 		for args, want := range map[string]int{
 			"--help": 0, "-h": 0, "--none": 2, "more": 2, "--output xml": 2,
