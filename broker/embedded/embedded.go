@@ -25,9 +25,12 @@ import (
 // directory includes reading its streams.
 const readyWithin = time.Minute
 
-// reconnectPause is how long the connection waits between attempts to reach a
-// server that is started again.
-const reconnectPause = 20 * time.Millisecond
+// How long the connection waits between attempts to reach a server that is
+// started again, and how long that is waited for.
+const (
+	reconnectPause  = 20 * time.Millisecond
+	reconnectWithin = 2 * time.Second
+)
 
 // maxPayload is the largest message that the server takes.
 const maxPayload = 8 << 20
@@ -110,7 +113,7 @@ func (b *Broker) start(ctx context.Context, o Opener, open broker.OpenOptions, d
 		return err
 	}
 	b.watch.probe, b.watch.events = b.Broker.Probe, b.Broker.ProbeEvents
-	b.watch.restart = b.host.restart
+	b.watch.restart = b.restart
 	b.watch.report = func(restarts int64, err error) {
 		if err != nil {
 			open.Log.Error("the broker stores nothing, and does not start again; it is tried again", "error", err)
@@ -121,6 +124,21 @@ func (b *Broker) start(ctx context.Context, o Opener, open broker.OpenOptions, d
 	watched, unwatch := context.WithCancel(context.Background())
 	b.unwatch = unwatch
 	b.watching.Go(func() { b.watch.run(watched) })
+	return nil
+}
+
+// restart starts the server again and waits a while until this process is
+// connected to it, so that the next probe is of the new server.
+func (b *Broker) restart() error {
+	back := b.conn.StatusChanged(natsgo.CONNECTED)
+	defer b.conn.RemoveStatusListener(back)
+	if err := b.host.restart(); err != nil {
+		return err
+	}
+	select {
+	case <-back:
+	case <-time.After(reconnectWithin): // then the probes say so
+	}
 	return nil
 }
 

@@ -123,7 +123,7 @@ func TestAServerThatStoresNothingIsStartedAgain(t *testing.T) {
 	await(t, "messages are acknowledged", func() bool { return p.acked.Load() > 10 })
 	for restarts := int64(1); restarts <= 3; restarts++ {
 		wedged.Store(true)
-		await(t, "the server is started again", func() bool { return b.Restarts() == restarts })
+		await(t, "the server is started again", func() bool { return b.Restarts() >= restarts })
 		at := p.acked.Load()
 		await(t, "messages are acknowledged again", func() bool { return p.acked.Load() > at+10 })
 	}
@@ -196,7 +196,7 @@ func TestAServerIsNotStartedAgainWhileTheDiskIsFull(t *testing.T) {
 		t.Errorf("%d restarts on a full disk", n)
 	}
 	full.Store(false)
-	await(t, "the server is started again", func() bool { return b.Restarts() == 1 })
+	await(t, "the server is started again", func() bool { return b.Restarts() >= 1 })
 }
 
 func TestACloseDuringARestartWaitsForIt(t *testing.T) {
