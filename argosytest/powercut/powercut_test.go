@@ -16,6 +16,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(childDir); dir != "" {
+		fmt.Fprintln(os.Stderr, child(dir, os.Getenv(childDoes)))
+		os.Exit(1)
+	}
 	if err := powercut.Available(); err != nil {
 		if slices.Contains(strings.Split(os.Getenv("ARGOSY_TEST_REQUIRE"), ","), "powercut") {
 			fmt.Println("powercut is required (ARGOSY_TEST_REQUIRE), but", err)
