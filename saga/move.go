@@ -178,19 +178,20 @@ func (e *engine) moveIn(ctx context.Context, r *record, p plan, once bool) (*rec
 		case errors.As(err, &end):
 			return e.endLater(r, p, end), nil
 		case errors.Is(err, errLost), errors.Is(err, store.ErrUnknown):
-			again, rerr := e.reload(r)
+			again, ok := e.learn(r)
 			switch {
-			case rerr != nil: // try both again
+			case !ok:
+				return nil, nil
 			case again == nil:
 				e.s.Log().Info("a saga has been taken over by another instance", "saga", r.saga, "run", r.id)
 				return nil, nil
+			case again.moves != r.moves: // the commit had happened
+				return again, nil
 			case errors.Is(err, errLost) && again.cancel == r.cancel: // it was given back by a drain
 				return nil, nil
 			case errors.Is(err, errLost):
 				r = again
 				continue
-			case again.differs(r): // the commit had happened
-				return again, nil
 			case once:
 				return nil, err
 			}
@@ -200,6 +201,22 @@ func (e *engine) moveIn(ctx context.Context, r *record, p plan, once bool) (*rec
 		e.s.Log().Warn("a step of a saga could not be stored; it is tried again", "saga", r.saga, "run", r.id, "step", r.step, "error", err)
 		if !e.pause(min(10*time.Millisecond<<min(try, 9), 5*time.Second)) {
 			return nil, nil
+		}
+	}
+}
+
+// learn reads the row of a run until it can be read: what was stored is not
+// guessed, since to store it again would be to do it again. It reports false
+// when the program stops, and returns nil when the run is another's.
+func (e *engine) learn(r *record) (*record, bool) {
+	for try := 1; ; try++ {
+		again, err := e.reload(r)
+		if err == nil {
+			return again, true
+		}
+		e.s.Log().Warn("a saga cannot be read; it waits", "saga", r.saga, "run", r.id, "step", r.step, "error", err)
+		if !e.pause(min(10*time.Millisecond<<min(try, 9), 5*time.Second)) {
+			return nil, false
 		}
 	}
 }
@@ -257,11 +274,6 @@ func (e *engine) moved(r, n *record) {
 	}
 	e.publish(n.key)
 	e.db.Notify(topicOver)
-}
-
-// differs reports whether another move than r was stored.
-func (r *record) differs(o *record) bool {
-	return r.status != o.status || r.step != o.step || r.attempt != o.attempt || r.events != o.events || r.held() != o.held()
 }
 
 // fork returns a copy of the row to make the next one of.

@@ -55,6 +55,7 @@ type record struct {
 	deadline int64
 	begun    int64
 	crashes  int
+	moves    int64 // transitions that the run's holders have stored
 
 	original proto.Message   // the state, decoded; never handed to a step
 	ctx      context.Context // carries the run's trace and identity; ends with the engine
@@ -62,17 +63,17 @@ type record struct {
 
 const columns = `saga, id, status, step, attempt, doubt, gen, done, state, pivoted, cancel, holder, epoch,
 	due, wake, waits, cause, error, resumes, events, traceparent, created, updated, ended,
-	version, choices, deadline, begun, crashes`
+	version, choices, deadline, begun, crashes, moves`
 
 func (r *record) scan(row interface{ Scan(...any) error }) error {
 	return row.Scan(&r.saga, &r.id, &r.status, &r.step, &r.attempt, &r.doubt, &r.gen, &r.done, &r.state, &r.pivoted, &r.cancel,
 		&r.holder, &r.epoch, &r.due, &r.wake, &r.waits, &r.cause, &r.err, &r.resumes, &r.events, &r.trace, &r.created, &r.updated, &r.ended,
-		&r.version, &r.choices, &r.deadline, &r.begun, &r.crashes)
+		&r.version, &r.choices, &r.deadline, &r.begun, &r.crashes, &r.moves)
 }
 
 const insertRun = `INSERT INTO argosy_saga_runs (` + columns + `)
 	VALUES ($1, $2, $3, $4, 0, 0, 0, '', $5, $6, 0, $7, 1, $8, $9, $10, '', '', '', 0, $11, $12, $12, 0,
-	$13, '', $14, $12, 0)
+	$13, '', $14, $12, 0, 0)
 	ON CONFLICT DO NOTHING`
 
 // insert stores a new run and reports whether its id was free.
@@ -89,21 +90,23 @@ func (r *record) insert(ctx context.Context, q store.Querier) (bool, error) {
 const (
 	setStep = `UPDATE argosy_saga_runs SET step = $1, attempt = $2, doubt = $3, gen = $4, done = $5, state = $6, pivoted = $7,
 	wake = $8, waits = $9, cause = $10, error = $11, resumes = $12, events = $13, updated = $14, ended = $15,
-	version = $16, choices = $17, deadline = $18, begun = $19, crashes = $20`
-	setPlace = `, status = $25, holder = $26, due = $27`
+	version = $16, choices = $17, deadline = $18, begun = $19, crashes = $20,
+	moves = moves + 1`
+	setPlace = `, status = $26, holder = $27, due = $28`
 	whose    = ` WHERE saga = $21 AND id = $22 AND cancel = $23`
-	fence    = ` AND epoch = $24`
-	noFence  = ` AND $24 > 0`
+	fence    = ` AND epoch = $24 AND moves = $25`
+	noFence  = ` AND $24 > 0 AND $25 >= 0`
 )
 
-// save writes the row, if it still has the epoch and the cancel mark that r
-// knows. was is the row before, or nil. The columns that indexes are on are
+// save writes the row, if it still has the epoch, the cancel mark and the
+// number of transitions that r knows: a transition is stored once, also by a
+// worker who was not told that it had been. was is the row before, or nil. The columns that indexes are on are
 // written when they change only: most steps leave them as they were, and with
 // them the pages of the indexes.
 func (r *record) save(ctx context.Context, q store.Querier, was *record) error {
 	args := []any{r.step, r.attempt, flag(r.doubt), r.gen, r.done, blob(r.state), flag(r.pivoted),
 		r.wake, r.waits, r.cause, r.err, string(r.resumes), r.events, r.updated, r.ended,
-		r.version, r.choices, r.deadline, r.begun, r.crashes, r.saga, r.id, flag(r.cancel), r.epoch}
+		r.version, r.choices, r.deadline, r.begun, r.crashes, r.saga, r.id, flag(r.cancel), r.epoch, r.moves}
 	query := setStep + whose + fence
 	if was == nil || r.status != was.status || r.holder != was.holder || r.due != was.due {
 		query = setStep + setPlace + whose + fence
@@ -116,10 +119,15 @@ func (r *record) save(ctx context.Context, q store.Querier, was *record) error {
 	if err != nil {
 		return err
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 1 {
+	n, err := res.RowsAffected()
+	if err != nil {
 		return err
 	}
-	return errLost
+	if n == 0 {
+		return errLost
+	}
+	r.moves++
+	return nil
 }
 
 // load reads a run's row; sql.ErrNoRows when there is none.
