@@ -69,7 +69,7 @@ func (h *hold) confirm(ctx context.Context) error {
 	if h.runtime.alone() {
 		return nil
 	}
-	return h.runtime.db.Do(ctx, h.check)
+	return h.runtime.db.Do(store.RowByRow(ctx), h.check)
 }
 
 // release gives the lease back, so that another replica need not wait.

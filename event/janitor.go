@@ -66,7 +66,7 @@ func (r *runtime) trimInbox(ctx context.Context, before time.Time) error {
 		if err != nil || !old {
 			return err
 		}
-		err = r.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+		err = r.db.Do(store.RowByRow(ctx), func(ctx context.Context, tx *store.Tx) error {
 			_, err := tx.ExecContext(ctx, `DELETE FROM argosy_inbox WHERE (consumer, id) IN
 				(SELECT consumer, id FROM argosy_inbox WHERE at < $1 ORDER BY at LIMIT $2)`,
 				store.At(before), janitorBatch)

@@ -58,7 +58,7 @@ func (s *session) park(in incoming, cause error) error {
 	if err != nil {
 		return fmt.Errorf("keep the headers of event %s: %w", in.meta.ID, err)
 	}
-	err = s.db.Do(s.detached(), func(ctx context.Context, tx *store.Tx) error {
+	err = s.db.Do(store.RowByRow(s.detached()), func(ctx context.Context, tx *store.Tx) error {
 		if err := s.hold.check(ctx, tx); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (s *session) failed(in incoming, cause error) error {
 		return s.park(in, cause)
 	}
 	delay := s.backoff.after(attempt)
-	err := s.db.Do(s.detached(), func(ctx context.Context, tx *store.Tx) error {
+	err := s.db.Do(store.RowByRow(s.detached()), func(ctx context.Context, tx *store.Tx) error {
 		if err := s.hold.check(ctx, tx); err != nil {
 			return err
 		}

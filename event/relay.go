@@ -321,7 +321,7 @@ func (w *relayWorker) forget(ctx context.Context, rows []outgoing) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	err := w.db.Do(context.WithoutCancel(ctx), func(ctx context.Context, tx *store.Tx) error {
+	err := w.db.Do(store.RowByRow(context.WithoutCancel(ctx)), func(ctx context.Context, tx *store.Tx) error {
 		if err := w.hold.check(ctx, tx); err != nil {
 			return err
 		}

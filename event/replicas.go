@@ -111,7 +111,7 @@ func unlessDone(ctx context.Context, err error) error {
 // report says that this replica is at work.
 func (o *roster) report(ctx context.Context) error {
 	until := o.setup.Now().Add(o.settings.LeaseTTL)
-	err := o.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
+	err := o.db.Do(store.RowByRow(ctx), func(ctx context.Context, tx *store.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO argosy_event_replicas (instance, expires) VALUES ($1, $2)
 			ON CONFLICT (instance) DO UPDATE SET expires = excluded.expires`, o.setup.Instance(), store.At(until))
 		return err
