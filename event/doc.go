@@ -24,9 +24,15 @@
 //	Publish → argosy_outbox ─commit─ relay → broker → fetcher ─┬─ key held? → argosy_inbox_pending
 //	                                                           └─ handler + argosy_inbox ─commit─ ack
 //	failed attempt → argosy_inbox_pending → again, later, … → argosy_dead_letters
+//	                        └──────────── an operator replays ────────────┘
 //
 // Events of one key arrive in the order of their commits; a failing event holds
 // back its own key only. What travels is protobuf in CloudEvents 1.0 binary
 // mode. Attempts, delays and dead letters are kept in the consumer's database,
 // so they are the same on every broker.
+//
+// The replicas of a service share the work by partition, each under a fenced
+// lease: a replica that was taken for dead changes nothing. What a consumer
+// gave up on is looked at and given back by [DeadLetters], [ReplayDeadLetters]
+// and [DiscardDeadLetters]; [ReplayConsumer] sends a consumer back to a time.
 package event
