@@ -102,3 +102,14 @@ func TestAShopWithWorkLeftIsNotQuiet(t *testing.T) {
 		t.Errorf("it waits for %q, want %q", w, want)
 	}
 }
+
+func TestBooksThatMovedWhileTheyWereReadAreNotQuiet(t *testing.T) {
+	b := good()
+	if w := b.waiting(); w != "" {
+		t.Errorf("good books wait for %s", w)
+	}
+	b.moved = true
+	if b.waiting() == "" {
+		t.Error("orders came while the books were read, and nothing is waited for")
+	}
+}
