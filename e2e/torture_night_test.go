@@ -145,6 +145,11 @@ func (n *night) fleet(i int, args ...string) *torture.Process {
 			}, args...)...)
 			cmd.Env = append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password, "ARGOSY_ADMIN_TOKEN="+adminToken,
 				"PAYMENT_WEBHOOK_SECRET="+n.secret, "SHIPPING_WEBHOOK_SECRET="+n.secret)
+			if os.Getenv("ARGOSY_TORTURE") == "" {
+				for _, lease := range []string{"ORDER_SAGA_LEASE", "ORDER_LEASE_TTL", "CATALOG_LEASE_TTL", "CART_LEASE_TTL", "SHIPPING_LEASE_TTL", "NOTIFY_LEASE_TTL"} {
+					cmd.Env = append(cmd.Env, lease+"="+shortLease.String())
+				}
+			}
 			return cmd
 		},
 		Ready: func(ctx context.Context) error {
@@ -154,6 +159,10 @@ func (n *night) fleet(i int, args ...string) *torture.Process {
 	n.fleets = append(n.fleets, p)
 	return p
 }
+
+// shortLease is how long leases last in a short night, so that a process can
+// be paused past them.
+const shortLease = 3 * time.Second
 
 // send sends JSON and decodes the answer into reply, which may be nil.
 func (n *night) send(ctx context.Context, method, url string, body, reply any, headers ...string) error {
@@ -469,25 +478,30 @@ func (n *night) idlers() torture.Fault {
 		}}
 }
 
-// nightLength is how long a night is: ARGOSY_TORTURE, or short.
-func nightLength(t *testing.T, short time.Duration) time.Duration {
+// nightLength is how long a night is and how often something goes wrong:
+// ARGOSY_TORTURE with a fault every two seconds, or the short one.
+func nightLength(t *testing.T) (length, every time.Duration) {
 	t.Helper()
 	text := os.Getenv("ARGOSY_TORTURE")
 	if text == "" {
-		return short
+		return shortNight, time.Second
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Second {
 		t.Fatalf("ARGOSY_TORTURE=%s is not a duration of at least a second", text)
 	}
-	return d
+	return d, 2 * time.Second
 }
 
-// nightSeed is ARGOSY_TORTURE_SEED, or another in each run.
-func nightSeed(t *testing.T) uint64 {
+// nightSeed is ARGOSY_TORTURE_SEED; else, another in each long night, and the
+// given one in a short night.
+func nightSeed(t *testing.T, short uint64) uint64 {
 	t.Helper()
 	text := os.Getenv("ARGOSY_TORTURE_SEED")
-	if text == "" {
+	switch {
+	case text == "" && os.Getenv("ARGOSY_TORTURE") == "":
+		return short
+	case text == "":
 		return rand.Uint64()
 	}
 	var s uint64
@@ -498,12 +512,18 @@ func nightSeed(t *testing.T) uint64 {
 }
 
 // chosen are the faults whose names match ARGOSY_TORTURE_ONLY, a regular
-// expression, or all: to find what is behind a red night.
+// expression, or all: to find what is behind a red night. In a short night none
+// lasts long.
 func chosen(t *testing.T, faults []torture.Fault) []torture.Fault {
 	t.Helper()
 	only, err := regexp.Compile(os.Getenv("ARGOSY_TORTURE_ONLY"))
 	if err != nil {
 		t.Fatalf("ARGOSY_TORTURE_ONLY: %v", err)
+	}
+	if os.Getenv("ARGOSY_TORTURE") == "" {
+		for i, f := range faults {
+			faults[i].Max = min(f.Max, shortLease+time.Second)
+		}
 	}
 	return slices.DeleteFunc(faults, func(f torture.Fault) bool { return !only.MatchString(f.Name) })
 }

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -21,14 +22,15 @@ import (
 //
 // ARGOSY_TORTURE_SEED runs the schedule of a seed again, and
 // ARGOSY_TORTURE_ONLY only the faults whose names match an expression.
-const shortNight = 20 * time.Second
+const shortNight = 10 * time.Second
 
 func TestABadNightOnSQLite(t *testing.T) {
 	n := newNight(t, 1)
-	length, seed := nightLength(t, shortNight), nightSeed(t)
+	length, every := nightLength(t)
+	seed := nightSeed(t, rand.Uint64())
 	shop := n.fleet(0, "--data", n.dir)
 	torture.Run(t, torture.Plan{
-		Seed: seed, Length: length, Patience: patience,
+		Seed: seed, Length: length, Every: every, Patience: patience,
 		Processes: []*torture.Process{shop, n.bank, n.carrier},
 		Faults:    chosen(t, append(n.faults(length), n.sqliteFaults(shop)...)),
 		Load:      n.load(nightRate, length, seed), Probe: n.probe, Quiet: n.quiet, Invariant: n.green,
@@ -43,7 +45,7 @@ const nightRate = 15
 func (n *night) faults(length time.Duration) []torture.Fault {
 	least, most := 16*time.Second, 20*time.Second // past a lease of 15 s
 	if length <= shortNight {
-		least, most = time.Second, 3*time.Second
+		least, most = shortLease, shortLease+time.Second
 	}
 	faults := []torture.Fault{
 		torture.Kill(n.bank), torture.Kill(n.carrier), torture.Pause(n.bank, time.Second, 8*time.Second),
