@@ -251,6 +251,7 @@ func (p *Process) Kill(ctx context.Context) error { return p.end(ctx, syscall.SI
 // UncleanError says that a process ended after SIGTERM, and not with 0.
 type UncleanError struct{ Process, Exit string }
 
+// Error names the process and how it ended.
 func (e *UncleanError) Error() string {
 	return fmt.Sprintf("%s ended after SIGTERM with %s", e.Process, e.Exit)
 }
