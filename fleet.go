@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
@@ -177,6 +178,9 @@ func (f *Fleet) openBroker(ctx context.Context) error {
 		return fmt.Errorf("open the broker %s: %w", strings.TrimSuffix(f.set.Broker, ":"), err)
 	}
 	f.broker = b
+	if c, ok := b.(prometheus.Collector); ok {
+		telemetry.Register[prometheus.Collector](f.tel.Registry(), c)
+	}
 	for _, s := range f.services {
 		s.BindBroker(b)
 	}

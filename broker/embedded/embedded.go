@@ -15,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/nats-io/nats-server/v2/server"
 	natsgo "github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/argosy-go/argosy/broker"
 	"github.com/argosy-go/argosy/broker/nats"
@@ -189,6 +190,19 @@ func (o Opener) options(dir string) (*server.Options, error) {
 
 // InProcess reports that the broker is part of this process.
 func (b *Broker) InProcess() bool { return true }
+
+// restarts is what a broker tells its monitoring.
+func restarts() *prometheus.Desc {
+	return prometheus.NewDesc("argosy_broker_restarts_total", "How often the embedded broker was started again because it stored nothing any more.", nil, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (b *Broker) Describe(to chan<- *prometheus.Desc) { to <- restarts() }
+
+// Collect implements prometheus.Collector.
+func (b *Broker) Collect(to chan<- prometheus.Metric) {
+	to <- prometheus.MustNewConstMetric(restarts(), prometheus.CounterValue, float64(b.Restarts()))
+}
 
 // URL returns where other processes reach the server, "" when it does not listen.
 func (b *Broker) URL() string { return b.host.url() }
