@@ -24,7 +24,7 @@ import (
 // powerCuts is how often the power goes off in an ordinary run, over SQLite,
 // the broker and the shop. ARGOSY_POWER_CUTS=200 makes it 200, and 100,000
 // acknowledged writes.
-const powerCuts = 12
+const powerCuts = 9
 
 // The acknowledged writes that a cut waits for, on average.
 const (
