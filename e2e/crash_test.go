@@ -104,6 +104,13 @@ func (c *customers) send(f *fleet, a attempt) {
 	c.mu.Unlock()
 }
 
+// acknowledged returns how many orders were acknowledged.
+func (c *customers) acknowledged() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.acked
+}
+
 // settle sends everything that is owed until the shop has acknowledged it.
 func (c *customers) settle(f *fleet) {
 	for deadline := time.Now().Add(20 * time.Second); ; {
