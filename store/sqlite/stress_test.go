@@ -18,7 +18,9 @@ import (
 func TestEveryMixOfEndsKeepsTheAcknowledged(t *testing.T) {
 	const callers, each = 32, 60
 	e, db := openTest(t, t.TempDir())
+	e.writer.mu.Lock()                    // the watch over the migrations may still look
 	e.writer.limit = 5 * time.Millisecond // idle functions are revoked quickly
+	e.writer.mu.Unlock()
 	var mu sync.Mutex
 	acknowledged := map[int]bool{}
 	unlucky := map[string]int{}
