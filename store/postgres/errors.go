@@ -24,6 +24,10 @@ var (
 	errEncoding = fault.New(codes.FailedPrecondition, "STORE_NOT_UTF8", "the database of the store is not in UTF-8").Refused()
 	// errConflict: the transaction was in the way of others, again and again.
 	errConflict = fault.New(codes.Aborted, "TRANSACTION_CONFLICT", "the transaction was in conflict with others; nothing was written").Refused()
+	// errCanceled: the server broke off a statement that nobody here gave up. The
+	// cancellation of an earlier statement of the connection came late, or an
+	// operator asked for it.
+	errCanceled = fault.New(codes.Aborted, "TRANSACTION_CANCELED", "the server broke the transaction off; nothing was written").Refused()
 )
 
 // The SQLSTATEs that mean something to the engine.
@@ -51,6 +55,8 @@ func explain(ctx context.Context, err error, closed bool) error {
 			return store.ErrFull.Wrap(err)
 		case pg.Code == codeCanceled && ctx.Err() != nil:
 			return ctx.Err()
+		case pg.Code == codeCanceled:
+			return errCanceled.Wrap(err)
 		}
 	}
 	if ctx.Err() != nil {
@@ -64,7 +70,9 @@ func explain(ctx context.Context, err error, closed bool) error {
 
 // passing reports whether the reason of an error may be gone when the whole
 // function is run again. Nothing has been written.
-func passing(err error) bool { return errors.Is(err, errConflict) || errors.Is(err, errLost) }
+func passing(err error) bool {
+	return errors.Is(err, errConflict) || errors.Is(err, errLost) || errors.Is(err, errCanceled)
+}
 
 // fatal reports whether the server said that it ends the connection. What
 // became of the statement, it did not say.

@@ -312,6 +312,45 @@ func TestATransactionThatIdlesIsRevokedByTheServer(t *testing.T) {
 	}
 }
 
+// TestAStatementThatIsCanceledByMistakeRunsAgain cancels a statement as the late
+// cancellation of an earlier one on the same connection does.
+func TestAStatementThatIsCanceledByMistakeRunsAgain(t *testing.T) {
+	url := pgtest.Database(t)
+	db, watch := openDB(t, postgres.Opener{}, url, table), openDB(t, postgres.Opener{}, url)
+	runs := 0
+	var canceler sync.WaitGroup
+	err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
+		if runs++; runs > 1 {
+			return put(1)(ctx, tx)
+		}
+		var pid int
+		if err := tx.QueryRowContext(ctx, "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+			return err
+		}
+		canceler.Go(func() {
+			for done := false; !done; { // once the statement runs
+				err := watch.Read(t.Context(), func(ctx context.Context, q store.Querier) error {
+					return q.QueryRowContext(ctx, `SELECT coalesce(bool_or(pg_cancel_backend(pid)), false) FROM pg_stat_activity
+						WHERE pid = $1 AND state = 'active' AND query LIKE '%pg_sleep%'`, pid).Scan(&done)
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		_, err := tx.ExecContext(ctx, "SELECT pg_sleep(60)")
+		return err
+	})
+	canceler.Wait()
+	if err != nil || runs != 2 {
+		t.Errorf("after %d runs: %v", runs, err)
+	}
+	if n := count(t, db); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+}
+
 func TestProcessesThatStartTogetherMigrateOnce(t *testing.T) {
 	url := pgtest.Database(t)
 	files := fstest.MapFS{
