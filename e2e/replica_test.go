@@ -285,6 +285,9 @@ func (r *replicas) rounds(n int) {
 			r.t.Fatal(err)
 		}
 		<-time.After(300 * time.Millisecond) // for it to do what it was about to
+		if round%20 == 19 {
+			r.t.Logf("after %d rounds: %s", round+1, r.busy())
+		}
 	}
 	close(stop)
 	for _, s := range shopping {
@@ -303,14 +306,25 @@ func (r *replicas) held(i int) (n int) {
 // await waits for what a replica has.
 func (r *replicas) await(i int, missing string, ok func(held int) bool) {
 	r.t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(2 * time.Minute)
 	for tick := time.Tick(20 * time.Millisecond); !ok(r.held(i)); {
 		select {
 		case <-tick:
 		case <-deadline:
-			r.t.Fatalf("replica %d %s\n%s\n%s", i, missing, tailOf(r.each[0]), tailOf(r.each[1]))
+			r.t.Fatalf("replica %d %s\n%s\n%s\n%s", i, missing, r.busy(), tailOf(r.each[0]), tailOf(r.each[1]))
 		}
 	}
+}
+
+// busy says what has been watched and what the database does.
+func (r *replicas) busy() string {
+	r.t.Helper()
+	writes, runs, leases, old := r.watched()
+	var doing string
+	pgtest.QueryRow(r.t, r.store, `SELECT coalesce(string_agg(format('%s: %s for %s, waits for %s %s: %s',
+		application_name, state, clock_timestamp() - state_change, wait_event_type, wait_event, left(query, 200)), E'\n' ORDER BY state_change), '')
+		FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'`, &doing)
+	return fmt.Sprintf("%d writes watched, %d runs of sagas and %d leases changed hands, under an old epoch: %q\n%s", writes, runs, leases, old, doing)
 }
 
 // green fails the test unless the audit is green.
