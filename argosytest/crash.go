@@ -24,9 +24,9 @@ type Scenario struct {
 	// Config is the fleet. Its directory, broker and clock outlive the crash.
 	Config
 	// Work is what the fleet's clients do. It returns when they are done. When
-	// the process dies its error is ignored, and it is called again on the
-	// process that was started after it, as clients come back: with the same
-	// idempotency keys.
+	// the process dies or loses an answer its error is ignored, and it is
+	// called again, on the process that was started in its place, as clients
+	// come back: with the same idempotency keys.
 	Work Step
 	// Invariant is what must hold once the fleet is quiet, however it got
 	// there. Its error says what does not.
@@ -55,8 +55,8 @@ type Result struct {
 	// Points are the points at which a process was to die, Reached how many
 	// cases really died there: what a process does differs from run to run.
 	Points, Reached int
-	// Deep is how many of the cases died a second time, in what the process
-	// did only because it had died before.
+	// Deep is how many of them had a second point, in what the process did only
+	// because of the first.
 	Deep int
 	// LeftOut is how many points were not tried, for Most or Repeats.
 	LeftOut int
@@ -74,7 +74,7 @@ func (r Result) String() string {
 		kinds = append(kinds, fmt.Sprintf("%d %s", n, kind))
 	}
 	slices.Sort(kinds)
-	return fmt.Sprintf("%d points of failure (%s), %d reached, %d of them after another crash, %d left out, in %s",
+	return fmt.Sprintf("%d points of failure (%s), %d reached, %d of them after another, %d left out, in %s",
 		r.Points, strings.Join(kinds, ", "), r.Reached, r.Deep, r.LeftOut, r.Took.Round(10*time.Millisecond))
 }
 
@@ -84,7 +84,7 @@ const PointVariable = "ARGOSY_CRASH_POINT"
 
 // CrashEverywhere runs the scenario once undisturbed, and then once for every
 // commit and every call to the broker that it has seen, killing the process
-// before it or after it. The process is started again on what it left behind,
+// before it or after it, or keeping the answer from it. The process is started again on what it left behind,
 // with the clock a minute further on, so that leases have expired; the work is
 // called again; and once all is quiet the invariant is checked. Operations
 // that are seen for the first time after a crash are points too: they are
@@ -110,7 +110,7 @@ func (p Plan) CrashEverywhere(t testing.TB, scenario func(t testing.TB) Scenario
 	if p.Parallel <= 0 {
 		p.Parallel = 4
 	}
-	c := &campaign{t: t, plan: p, scenario: scenario, known: map[Point]bool{}, begun: time.Now()}
+	c := &campaign{t: t, plan: p, scenario: scenario, known: map[Point]bool{}, did: map[string]bool{}, begun: time.Now()}
 	if single := os.Getenv(PointVariable); single != "" {
 		path, err := ParsePoints(single)
 		if err != nil {
@@ -133,7 +133,8 @@ type campaign struct {
 	begun    time.Time
 
 	mu     sync.Mutex
-	known  map[Point]bool // operations that are planned for or left out
+	known  map[Point]bool  // operations that are planned for or left out
+	did    map[string]bool // those, however often they were done
 	queue  [][]Point
 	failed bool
 	result Result
@@ -195,7 +196,7 @@ func (c *campaign) one(path []Point) {
 	if stop {
 		return
 	}
-	r := &run{plan: c.plan, path: path, log: &tail{}}
+	r := &run{plan: c.plan, left: path, log: &tail{}}
 	err := r.do(c.t, c.scenario)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,8 +207,14 @@ func (c *campaign) one(path []Point) {
 	}
 	c.count(path, r)
 	for i, seen := range r.seen {
+		before := path[:min(i, len(path))]
+		// In a process that tries again what it does not know to be done, the
+		// count of an operation goes on; only what it never did before is new.
+		again := slices.ContainsFunc(before, func(p Point) bool { return p.Moment == Unheard })
 		for _, p := range seen {
-			c.expect(path[:min(i, len(path))], p)
+			if !again || !c.did[p.Service+p.Operation] {
+				c.expect(before, p)
+			}
 		}
 	}
 }
@@ -225,7 +232,7 @@ func (c *campaign) count(path []Point, r *run) {
 		return
 	}
 	c.result.Points++
-	if r.died == len(path) {
+	if len(r.left) == 0 {
 		c.result.Reached++
 		if len(path) > 1 {
 			c.result.Deep++
@@ -245,7 +252,8 @@ func (c *campaign) expect(path []Point, p Point) {
 		return
 	}
 	c.known[p] = true
-	moments := []Moment{Before, After}
+	c.did[p.Service+p.Operation] = true
+	moments := []Moment{Before, After, Unheard}
 	if strings.HasPrefix(p.Operation, "publish ") {
 		moments = append(moments, Midway)
 	}
@@ -263,10 +271,10 @@ func (c *campaign) expect(path []Point, p Point) {
 // other, and is started again each time.
 type run struct {
 	plan Plan
-	path []Point
+	left []Point // the points that were not reached
 	log  *tail
-	died int       // how many of the points were reached
-	seen [][]Point // what each process did
+	seen [][]Point // what was done after so many of the points
+	old  bool      // a process has died
 }
 
 var errStuck = errors.New("it takes too long")
@@ -293,16 +301,13 @@ func (r *run) do(t testing.TB, scenario func(testing.TB) Scenario) error {
 		s.Broker = memory.NewServer()
 	}
 	for {
-		l := newLife(nil)
-		if r.died < len(r.path) {
-			l = newLife(&r.path[r.died])
-		}
-		l.count(r.plan.Start || r.died > 0)
+		l := newLife(r.left)
+		l.count(r.plan.Start || r.old)
 		err := r.live(s, l)
-		r.seen = append(r.seen, l.reached())
+		r.note(l)
 		select {
 		case <-l.crashed: // what it said as it died does not count
-			r.died++
+			r.old = true
 			s.Clock.Jump(time.Minute)
 		default:
 			return err
@@ -310,15 +315,30 @@ func (r *run) do(t testing.TB, scenario func(testing.TB) Scenario) error {
 	}
 }
 
+// note takes down what a process has done. A new one begins where the last one died.
+func (r *run) note(l *life) {
+	seen := l.history()
+	if n := len(r.seen); n > 0 {
+		seen[0] = append(r.seen[n-1], seen[0]...)
+		r.seen = r.seen[:n-1]
+	}
+	r.seen = append(r.seen, seen...)
+	r.left = l.path
+}
+
 // live is the life of one process of the case.
 func (r *run) live(s Scenario, l *life) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), Patience, errStuck)
 	defer cancel()
 	f, err := s.start(ctx, l)
+	if err != nil && l.doubted() { // it ends, as programs do, and is started again
+		l.die()
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if !r.plan.Start && r.died == 0 {
+	if !r.plan.Start && !r.old {
 		err = f.awaitQuiet(ctx)
 	}
 	l.count(true)
@@ -346,7 +366,7 @@ func (r *run) work(ctx context.Context, f *Fleet, s Scenario, l *life) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- s.Work(ctx, f) }()
+	go func() { done <- insist(ctx, f, s.Work, l) }()
 	select {
 	case err := <-done:
 		if err != nil {
@@ -372,6 +392,24 @@ func (r *run) work(ctx context.Context, f *Fleet, s Scenario, l *life) error {
 		return fmt.Errorf("what must hold does not: %w", err)
 	}
 	return nil
+}
+
+// insist calls the work, and again when an answer was kept from the service:
+// its clients come back as they do after a crash.
+func insist(ctx context.Context, f *Fleet, work Step, l *life) error {
+	tick := time.NewTicker(dark / 2)
+	defer tick.Stop()
+	for {
+		err := work(ctx, f)
+		if err == nil || !l.doubted() || l.ended() {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // tail keeps the end of what is written to it.

@@ -6,8 +6,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/store"
 )
 
@@ -53,10 +57,31 @@ type mortalStore struct {
 	store.Engine
 	life    *life
 	service string
+
+	mu    sync.Mutex
+	until time.Time // it cannot be reached before
+}
+
+// errDark: the store cannot be reached for a moment. Nothing was written.
+var errDark = fault.New(codes.Unavailable, "STORE_UNREACHABLE", "the store cannot be reached for a moment").Refused()
+
+func (m *mortalStore) isDark() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Before(m.until)
+}
+
+func (m *mortalStore) darken() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.until = time.Now().Add(dark)
 }
 
 // Write implements [store.Engine].
 func (m *mortalStore) Write(ctx context.Context, fn func(store.Conn) error) error {
+	if m.isDark() {
+		return errDark
+	}
 	p := m.life.reach(m.service, "commit "+caller())
 	if m.life.ends(p, Before) {
 		return store.ErrClosed
@@ -67,6 +92,10 @@ func (m *mortalStore) Write(ctx context.Context, fn func(store.Conn) error) erro
 	if m.life.ends(p, After) {
 		return store.ErrUnknown
 	}
+	if m.life.unheard(p) {
+		m.darken()
+		return store.ErrUnknown
+	}
 	return nil
 }
 
@@ -74,6 +103,9 @@ func (m *mortalStore) Write(ctx context.Context, fn func(store.Conn) error) erro
 func (m *mortalStore) Read(ctx context.Context, fn func(store.Querier) error) error {
 	if m.life.ended() {
 		return store.ErrClosed
+	}
+	if m.isDark() {
+		return errDark
 	}
 	return m.Engine.Read(ctx, fn)
 }
@@ -145,6 +177,9 @@ func (m *mortalBroker) Publish(ctx context.Context, messages []broker.Message) [
 	if m.life.ends(p, After) {
 		return closedAll(messages)
 	}
+	if m.life.unheard(p) {
+		return unavailable(messages)
+	}
 	return errs
 }
 
@@ -191,6 +226,9 @@ func (m *mortalReceiver) Receive(ctx context.Context, most int) ([]broker.Delive
 			err := ack()
 			if m.life.ends(p, After) {
 				return broker.ErrClosed
+			}
+			if m.life.unheard(p) {
+				return broker.ErrUnavailable
 			}
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Moment is when a process dies at an operation.
@@ -17,10 +18,17 @@ const (
 	Before Moment = "before" // nothing of the operation has happened
 	Midway Moment = "midway" // half of the messages are stored; nobody was told
 	After  Moment = "after"  // all of it has happened; nobody was told
+	// Unheard is no death: all of it has happened, the service was not told,
+	// and its store cannot be reached for a moment. The process lives on and
+	// has to find out.
+	Unheard Moment = "unheard"
 )
 
-// Point is a moment at which a process can die: before or after the nth time
-// that a service did an operation since the process began.
+// dark is how long a store cannot be reached after a commit that was unheard.
+const dark = 60 * time.Millisecond
+
+// Point is a moment at which a process can die, or lose an answer: at the nth
+// time that a service did an operation since the process began.
 type Point struct {
 	Service string
 	// Operation is "commit" and the function that ran the transaction,
@@ -46,7 +54,7 @@ func pathString(path []Point) string {
 	return strings.Join(parts, then)
 }
 
-var pointForm = regexp.MustCompile(`^([^:]*): (.+) #([1-9][0-9]{0,8}), (before|midway|after)$`)
+var pointForm = regexp.MustCompile(`^([^:]*): (.+) #([1-9][0-9]{0,8}), (before|midway|after|unheard)$`)
 
 // ParsePoints reads a failing case as [CrashEverywhere] prints it: points in
 // the order in which the process died at them, joined by " then ".
@@ -66,21 +74,22 @@ func ParsePoints(s string) ([]Point, error) {
 	return path, nil
 }
 
-// life is that of one process: it counts what the process does and ends at a
-// point.
+// life is that of one process: it counts what the process does, loses answers
+// and ends at the points of a path.
 type life struct {
-	end     *Point // nil: it does not end by itself
 	crashed chan struct{}
 
-	mu    sync.Mutex
-	dead  bool
-	quiet bool // the start is not counted
-	times map[string]int
-	seen  []Point // with the moment Before, in order
+	mu      sync.Mutex
+	path    []Point // those that were not reached
+	reached int
+	dead    bool
+	quiet   bool // the start is not counted
+	times   map[string]int
+	seen    [][]Point // with the moment Before, in order, by how many points had been reached
 }
 
-func newLife(end *Point) *life {
-	return &life{end: end, crashed: make(chan struct{}), times: map[string]int{}}
+func newLife(path []Point) *life {
+	return &life{path: path, crashed: make(chan struct{}), times: map[string]int{}, seen: make([][]Point, 1)}
 }
 
 // reach counts an operation that is about to begin.
@@ -94,21 +103,57 @@ func (l *life) reach(service, operation string) Point {
 	key := service + ":" + operation
 	l.times[key]++
 	p.Nth = l.times[key]
-	l.seen = append(l.seen, p)
+	l.seen[l.reached] = append(l.seen[l.reached], p)
 	return p
 }
 
 // ends reports whether the process is dead at a moment of p, and makes it so
-// when its life ends there.
+// when its path says that.
 func (l *life) ends(p Point, m Moment) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p.Moment = m
-	if !l.dead && l.end != nil && *l.end == p {
+	if l.arrive(p, m) {
 		l.dead = true
 		close(l.crashed)
 	}
 	return l.dead
+}
+
+// unheard reports whether the answer to p is lost.
+func (l *life) unheard(p Point) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.arrive(p, Unheard)
+}
+
+// doubted reports whether an answer was kept from the process.
+func (l *life) doubted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reached > 0 && !l.dead
+}
+
+// die ends the life.
+func (l *life) die() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.dead {
+		l.dead = true
+		close(l.crashed)
+	}
+}
+
+// arrive reports whether the moment is the next of the path, and goes on to
+// the one after it.
+func (l *life) arrive(p Point, m Moment) bool {
+	p.Moment = m
+	if l.dead || len(l.path) == 0 || l.path[0] != p {
+		return false
+	}
+	l.path = l.path[1:]
+	l.reached++
+	l.seen = append(l.seen, nil)
+	return true
 }
 
 func (l *life) ended() bool {
@@ -131,8 +176,9 @@ func (l *life) count(on bool) {
 	l.quiet = !on
 }
 
-// reached returns the operations so far.
-func (l *life) reached() []Point {
+// history returns what was done after none of the path's points had been
+// reached, after the first, and so on.
+func (l *life) history() [][]Point {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seen
