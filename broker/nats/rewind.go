@@ -22,7 +22,7 @@ func (b *Broker) Rewind(ctx context.Context, s broker.Subscription, from time.Ti
 	if err := checkTopic(s.Topic); err != nil {
 		return err
 	}
-	c := consumerConfig(s)
+	c := consumerConfig(s, newTurn())
 	c.DeliverPolicy, c.OptStartTime = jetstream.DeliverByStartTimePolicy, &from
 	if err := b.js.DeleteConsumer(ctx, streamName, c.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("rewind %s: %w", s.Consumer, unavailable(err))

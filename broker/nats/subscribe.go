@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -50,11 +51,12 @@ func (b *Broker) Subscribe(ctx context.Context, s broker.Subscription) (broker.R
 	if s.MaxInFlight <= 0 {
 		s.MaxInFlight = defaultInFlight
 	}
-	c, err := b.consumer(ctx, consumerConfig(s))
+	turn := newTurn()
+	c, err := b.consumer(ctx, consumerConfig(s, turn))
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
-	messages, err := c.Messages(jetstream.PullMaxMessages(min(ahead, s.MaxInFlight)), jetstream.PullHeartbeat(heartbeat), jetstream.PullExpiry(pullExpiry))
+	messages, err := c.Messages(jetstream.PullPriorityGroup(turn), jetstream.PullMaxMessages(min(ahead, s.MaxInFlight)), jetstream.PullHeartbeat(heartbeat), jetstream.PullExpiry(pullExpiry))
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
@@ -94,10 +96,17 @@ func (b *Broker) consumer(ctx context.Context, want jetstream.ConsumerConfig) (j
 	return c, nil
 }
 
-func consumerConfig(s broker.Subscription) jetstream.ConsumerConfig {
+// newTurn names the group of clients that a receiver is alone in. Each receiver
+// makes its own the only one of its consumer, so the server refuses what the
+// one before it asks for from then on: a process that stood still while another
+// took its place takes no message away from it.
+func newTurn() string { return rand.Text()[:16] }
+
+func consumerConfig(s broker.Subscription, turn string) jetstream.ConsumerConfig {
 	c := jetstream.ConsumerConfig{
 		Durable: durable(s), AckPolicy: jetstream.AckExplicitPolicy, AckWait: redeliverAfter, MaxDeliver: -1,
 		MaxAckPending: s.MaxInFlight, DeliverPolicy: jetstream.DeliverAllPolicy,
+		PriorityPolicy: jetstream.PriorityPolicyOverflow, PriorityGroups: []string{turn},
 	}
 	if s.Start == broker.FromNow {
 		c.DeliverPolicy = jetstream.DeliverNewPolicy
