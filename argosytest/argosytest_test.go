@@ -169,7 +169,7 @@ func TestAFleetInATestWorks(t *testing.T) {
 }
 
 func TestNothingIsLostOrDoubledWhereverTheProcessDies(t *testing.T) {
-	r := argosytest.Plan{Start: true}.CrashEverywhere(t, (&till{}).scenario)
+	r := argosytest.Plan{Start: true, Parallel: 12}.CrashEverywhere(t, (&till{}).scenario)
 	if r.Points < 30 || r.Reached < r.Points/2 || r.Operations["commit"] == 0 || r.Operations["publish"] == 0 || r.Operations["ack"] == 0 {
 		t.Errorf("that is not everywhere: %v", r)
 	}
