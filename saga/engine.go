@@ -63,11 +63,11 @@ type engine struct {
 
 	mu      sync.Mutex
 	queue   []*record
-	mine    map[key]struct{} // queued or under way
-	active  int              // goroutines that run steps
-	open    bool             // the runs worker is up
-	closed  bool             // it has ended
-	starved bool             // the poller waits for room
+	mine    map[key]*record // queued or under way, under the last claim
+	active  int             // goroutines that run steps
+	open    bool            // the runs worker is up
+	closed  bool            // it has ended
+	starved bool            // the poller waits for room
 	waiters map[key][]chan struct{}
 
 	wakeup chan struct{} // tells the poller to look now
@@ -79,7 +79,7 @@ func engineOf(s *service.Setup) *engine {
 	return service.Part(s, func() *engine {
 		e := &engine{
 			s: s, db: s.DB(nil), instance: s.Instance(), sagas: map[string]*definition{}, meters: newMeters(s), settings: settings{SagaLease: lease, SagaRetention: Retention},
-			mine: map[key]struct{}{}, waiters: map[key][]chan struct{}{}, wakeup: make(chan struct{}, 1),
+			mine: map[key]*record{}, waiters: map[key][]chan struct{}{}, wakeup: make(chan struct{}, 1),
 		}
 		e.base, e.cancel = context.WithCancelCause(context.Background())
 		e.db.Migrations("argosy_saga", Migrations())
@@ -184,7 +184,7 @@ func (e *engine) accept(runs ...*record) {
 		return
 	}
 	for _, r := range runs {
-		e.mine[r.key] = struct{}{}
+		e.mine[r.key] = r
 		e.queue = append(e.queue, r)
 	}
 	e.spawn()
@@ -225,20 +225,25 @@ func (e *engine) next(driven *record) *record {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if driven != nil {
-		e.forget(driven.key)
+		e.forget(driven)
 	}
-	if !e.open || len(e.queue) == 0 {
-		return nil
+	for e.open && len(e.queue) > 0 {
+		r := e.queue[0]
+		e.queue[0] = nil
+		e.queue = e.queue[1:]
+		if e.mine[r.key] == r { // otherwise it was lost while it waited, and is here under a later claim
+			return r
+		}
 	}
-	r := e.queue[0]
-	e.queue[0] = nil
-	e.queue = e.queue[1:]
-	return r
+	return nil
 }
 
-// forget drops a run from memory. The caller holds mu.
-func (e *engine) forget(k key) {
-	delete(e.mine, k)
+// forget drops a run from memory, unless it is there under a later claim. The
+// caller holds mu.
+func (e *engine) forget(r *record) {
+	if e.mine[r.key] == r {
+		delete(e.mine, r.key)
+	}
 	if e.starved && len(e.mine) < queueLimit/2 {
 		e.starved = false
 		e.wake()
@@ -251,7 +256,7 @@ func (e *engine) retire(r *record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if r != nil {
-		e.forget(r.key)
+		e.forget(r)
 	}
 	e.active--
 	if len(e.queue) > 0 && e.active == 0 {
