@@ -3,7 +3,9 @@ package saga
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -69,6 +71,7 @@ type engine struct {
 	closed  bool            // it has ended
 	starved bool            // the poller waits for room
 	waiters map[key][]chan struct{}
+	unsure  map[key]*record // runs whose last attempt has left no result
 
 	wakeup chan struct{} // tells the poller to look now
 	target atomic.Int64  // when the poller looks by itself, in microseconds
@@ -79,7 +82,7 @@ func engineOf(s *service.Setup) *engine {
 	return service.Part(s, func() *engine {
 		e := &engine{
 			s: s, db: s.DB(nil), instance: s.Instance(), sagas: map[string]*definition{}, meters: newMeters(s), settings: settings{SagaLease: lease, SagaRetention: Retention},
-			mine: map[key]*record{}, waiters: map[key][]chan struct{}{}, wakeup: make(chan struct{}, 1),
+			mine: map[key]*record{}, unsure: map[key]*record{}, waiters: map[key][]chan struct{}{}, wakeup: make(chan struct{}, 1),
 		}
 		e.base, e.cancel = context.WithCancelCause(context.Background())
 		e.db.Migrations("argosy_saga", Migrations())
@@ -152,7 +155,9 @@ func (e *engine) run(ctx context.Context) error {
 	}
 }
 
-// drain waits for the attempts under way and gives back all runs.
+// drain waits for the attempts under way and gives back all runs. One whose
+// attempt has left no result may have had its effect, which only this instance
+// knows.
 func (e *engine) drain(ctx context.Context) error {
 	e.mu.Lock()
 	e.open, e.closed = false, true
@@ -163,9 +168,18 @@ func (e *engine) drain(ctx context.Context) error {
 	e.mu.Lock()
 	e.queue = nil
 	clear(e.mine)
+	unsure := slices.Collect(maps.Values(e.unsure))
+	clear(e.unsure)
 	e.mu.Unlock()
 	return e.db.Do(ctx, func(ctx context.Context, tx *store.Tx) error {
 		tx.AfterCommit(func() { e.db.Notify(topicDue) })
+		for _, r := range unsure {
+			_, err := tx.ExecContext(ctx, "UPDATE argosy_saga_runs SET doubt = 1 WHERE saga = $1 AND id = $2 AND holder = $3 AND epoch = $4",
+				r.saga, r.id, e.instance, r.epoch)
+			if err != nil {
+				return err
+			}
+		}
 		_, err := tx.ExecContext(ctx, "UPDATE argosy_saga_runs SET holder = '', due = $1 WHERE holder = $2", store.At(e.now()), e.instance)
 		if err != nil {
 			return err
@@ -185,6 +199,7 @@ func (e *engine) accept(runs ...*record) {
 	}
 	for _, r := range runs {
 		e.mine[r.key] = r
+		delete(e.unsure, r.key)
 		e.queue = append(e.queue, r)
 	}
 	e.spawn()
@@ -250,12 +265,21 @@ func (e *engine) forget(r *record) {
 	}
 }
 
+// abandon notes that the result of r's attempt is not stored since the program
+// stops.
+func (e *engine) abandon(r *record) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.unsure[r.key] = r
+}
+
 // retire ends a goroutine. r is not nil when a step ended it with
 // runtime.Goexit: the poller finds the run again.
 func (e *engine) retire(r *record) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if r != nil {
+		e.unsure[r.key] = r
 		e.forget(r)
 	}
 	e.active--

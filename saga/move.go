@@ -181,6 +181,7 @@ func (e *engine) moveIn(ctx context.Context, r *record, p plan, once bool) (*rec
 			again, ok := e.learn(r)
 			switch {
 			case !ok:
+				e.abandon(r)
 				return nil, nil
 			case again == nil:
 				e.s.Log().Info("a saga has been taken over by another instance", "saga", r.saga, "run", r.id)
@@ -200,6 +201,7 @@ func (e *engine) moveIn(ctx context.Context, r *record, p plan, once bool) (*rec
 		}
 		e.s.Log().Warn("a step of a saga could not be stored; it is tried again", "saga", r.saga, "run", r.id, "step", r.step, "error", err)
 		if !e.pause(min(10*time.Millisecond<<min(try, 9), 5*time.Second)) {
+			e.abandon(r)
 			return nil, nil
 		}
 	}
@@ -282,11 +284,12 @@ func (r *record) fork() *record {
 	return &n
 }
 
-// compensate turns a run round. own says that the step under way is undone too.
+// compensate turns a run round. own says that the step under way is undone too,
+// unless it works in the transaction that stores its result: there is none.
 func (r *record) compensate(d *definition, instance string, now time.Time, cause error, own bool) {
 	r.cause, r.status = encodeError(cause), backward
 	r.err = ""
-	if s := d.step(r.step); own && s != nil && s.undoable() {
+	if s := d.step(r.step); own && s != nil && s.undoable() && !s.inTx() {
 		r.turnTo(r.step, instance, now)
 		return
 	}

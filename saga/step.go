@@ -123,7 +123,8 @@ func Do[S proto.Message](name string, f func(ctx context.Context, state S) error
 }
 
 // DoTx is a Do on the service's own database: f's SQL, the state and the step's
-// result are one commit, so that it happens exactly once.
+// result are one commit, so that it happens exactly once, and is undone only when
+// it has happened.
 func DoTx[S proto.Message](name string, f func(ctx context.Context, tx *store.Tx, state S) error) Step[S] {
 	st := newStep[S](name, kindDo)
 	st.s.doTx = eraseTx(f)
@@ -230,6 +231,7 @@ func Deadline[S proto.Message](d func(state S) time.Duration) Step[S] {
 
 // Undo says how the step is undone. f is called when the step had succeeded,
 // and also when its outcome is unknown: it must accept that nothing was done.
+// The outcome of a [DoTx] is always known.
 func (st Step[S]) Undo(f func(ctx context.Context, state S) error) Step[S] {
 	st.s.undo = erase(f)
 	return st.only("Undo", kindDo).needs(f != nil)
