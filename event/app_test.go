@@ -74,14 +74,14 @@ type engine struct {
 	changed *signal
 	// fail is asked before a transaction (commit false) and after it, when the
 	// caller has not heard of it (commit true). Nil: never.
-	fail func(committed bool) error
+	fail func(ctx context.Context, committed bool) error
 	// lost counts transactions that ended because their lease was another's.
 	lost *atomic.Int64
 }
 
 func (e *engine) Write(ctx context.Context, fn func(store.Conn) error) error {
 	if e.fail != nil {
-		if err := e.fail(false); err != nil {
+		if err := e.fail(ctx, false); err != nil {
 			return err
 		}
 	}
@@ -93,7 +93,7 @@ func (e *engine) Write(ctx context.Context, fn func(store.Conn) error) error {
 		e.changed.notify()
 	}
 	if err == nil && e.fail != nil {
-		err = e.fail(true)
+		err = e.fail(ctx, true)
 	}
 	return err
 }
@@ -115,7 +115,7 @@ type config struct {
 	broker  broker.Broker
 	changed *signal
 	now     func() time.Time
-	fail    func(bool) error
+	fail    func(context.Context, bool) error
 	lost    *atomic.Int64
 	declare func(s *service.Setup)
 	options service.Options

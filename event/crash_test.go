@@ -52,7 +52,7 @@ func (p *power) failed() bool {
 }
 
 // transaction is a point of a store: see engine.fail.
-func (p *power) transaction(committed bool) error {
+func (p *power) transaction(_ context.Context, committed bool) error {
 	err := p.spend()
 	if err != nil && committed {
 		return store.ErrUnknown

@@ -49,7 +49,7 @@ func TestEventsSurviveRestartsOfServiceAndBroker(t *testing.T) {
 		}}
 		b := openBroker(t, dir)
 		c.broker = b
-		c.fail = func(bool) error { return nil }
+		c.fail = func(context.Context, bool) error { return nil }
 		a := start(t, c)
 		p.publish(a, "a", 1, 2, 3)
 		<-entered // 1 is being handled, 2 and 3 wait in memory

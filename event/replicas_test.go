@@ -84,7 +84,7 @@ func TestReplicasShareTheWorkAndTakeOverThatOfTheDead(t *testing.T) {
 		}
 		first := replica(config{})
 		balanced([]int{4}, first, first)
-		second := replica(config{fail: func(bool) error { // of which nothing is heard any more, one day
+		second := replica(config{fail: func(context.Context, bool) error { // of which nothing is heard any more, one day
 			if off.Load() {
 				return errPower
 			}
@@ -169,9 +169,10 @@ func (a *app) waitsForLock() bool {
 // stall keeps a replica from doing anything, from when it is told to until it
 // is told to go on.
 type stall struct {
-	mu   sync.Mutex
-	gate chan struct{} // nil: nothing is held up
-	lost atomic.Int64  // transactions that were refused for a lost lease
+	mu    sync.Mutex
+	armed bool          // the next attempt at an event begins it
+	gate  chan struct{} // nil: nothing is held up
+	lost  atomic.Int64  // transactions that were refused for a lost lease
 }
 
 func (s *stall) begin() {
@@ -180,15 +181,33 @@ func (s *stall) begin() {
 	s.gate = make(chan struct{})
 }
 
+// arm makes the replica stand still as it begins to handle an event.
+func (s *stall) arm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = true
+}
+
+func (s *stall) stands() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gate != nil
+}
+
 func (s *stall) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.gate)
-	s.gate = nil
+	if s.gate != nil {
+		close(s.gate)
+	}
+	s.gate, s.armed = nil, false
 }
 
-func (s *stall) pass(bool) error {
+func (s *stall) pass(ctx context.Context, committed bool) error {
 	s.mu.Lock()
+	if _, attempt := event.FromContext(ctx); attempt && s.armed && s.gate == nil {
+		s.gate = make(chan struct{})
+	}
 	gate := s.gate
 	s.mu.Unlock()
 	if gate != nil {
@@ -213,9 +232,11 @@ func TestAReplicaThatStoodStillChangesNothingWhenItGoesOn(t *testing.T) {
 		}
 		stale := replica(config{fail: st.pass, lost: &st.lost}, record)
 		stale.await("the first has all", func() bool { return slices.Equal(stale.shares("event/"+consumerName, stale), []int{4}) })
-		st.begin()
+		t.Cleanup(st.end)
+		st.arm()
+		b.Publish(t.Context(), messageOf(t, "a", 1))
+		changed.await(t, "the stale one has it in its hands", st.stands)
 		fresh := replica(config{}, func(context.Context, *store.Tx, *eventpb.Placed) error { return errors.New("not yet") })
-		b.Publish(t.Context(), messageOf(t, "a", 1)) // the stale one has it in its hands
 		fresh.await("the other takes over", func() bool { return slices.Equal(fresh.shares("event/"+consumerName, fresh), []int{4}) })
 		fresh.await("and cannot handle it", func() bool { _, pending, _ := fresh.backlog(); return pending == 1 })
 		st.end()

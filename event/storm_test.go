@@ -60,7 +60,7 @@ type storm struct {
 }
 
 // start starts the service, or another replica of it.
-func (s *storm) start(fail func(bool) error) *app {
+func (s *storm) start(fail func(context.Context, bool) error) *app {
 	if s.dir == "" {
 		s.dir = s.t.TempDir()
 	}
