@@ -197,7 +197,7 @@ func (s *stall) stands() bool {
 func (s *stall) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gate != nil {
+	if s.gate != nil { // nil when it is ended again, by the end of the test
 		close(s.gate)
 	}
 	s.gate, s.armed = nil, false

@@ -131,7 +131,10 @@ func (s *storm) stalled() (disturb, stop func()) {
 	second := s.start(st.pass)
 	s.placed = own // the first publishes
 	groups := []string{"event/relay", "event/" + consumerName}
+	var one sync.Mutex // the writers go on, and may come to the next one meanwhile
 	return func() {
+		one.Lock()
+		defer one.Unlock()
 		st.begin()
 		defer st.end()
 		for _, group := range groups {
