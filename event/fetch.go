@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/store"
 )
 
 const (
@@ -94,7 +95,7 @@ func (f *fetcher) serve(ctx context.Context, h *hold) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(store.Background(ctx))
 	s := &session{
 		fetcher:  f,
 		hold:     h,

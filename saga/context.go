@@ -11,6 +11,7 @@ import (
 
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/rpc"
+	"github.com/argosy-go/argosy/store"
 	"github.com/argosy-go/argosy/telemetry"
 )
 
@@ -24,10 +25,10 @@ import (
 func Key(ctx context.Context) string { return rpc.OutgoingIdempotencyKey(ctx) }
 
 // context returns what all work on a run is done in: it carries the trace that
-// started the run, and the service as the caller.
+// started the run, and the service as the caller. Nobody waits for the work.
 func (e *engine) context(r *record) context.Context {
 	ctx := auth.With(e.base, auth.Principal{Subject: e.s.Name(), Roles: []string{auth.RoleService}, Service: e.s.Name()})
-	return telemetry.WithTraceparent(ctx, r.trace)
+	return store.Background(telemetry.WithTraceparent(ctx, r.trace))
 }
 
 // patience is how long one attempt may take: no longer than what is left until

@@ -46,6 +46,8 @@
 // A replica of a service has up to MaxConns connections for transactions, 3
 // unless it is told otherwise, and one that listens. Whoever finds none free for
 // AcquireTimeout is refused with STORE_POOL_EXHAUSTED, and nothing was done.
+// Sagas and consumers wait instead, one of them at a time in the queue: a
+// service that is behind with its work still answers.
 // Connections hold settings and prepared statements, so a pooler between them
 // and the server must be one that keeps sessions.
 package postgres

@@ -41,6 +41,7 @@ type engine struct {
 	facades        *sql.DB
 	begin          string
 	acquireTimeout time.Duration
+	background     chan struct{} // held by the background work that asks for a connection
 	turn           chan struct{} // held by the one who runs again in a crowd
 	log            *slog.Logger
 	notifier       *notifier
@@ -188,7 +189,7 @@ func (e *engine) Read(ctx context.Context, fn func(store.Querier) error) (err er
 // have died of the same, and a new one is made.
 func (e *engine) open(ctx context.Context, begin string) (*session, error) {
 	for fresh := false; ; fresh = true {
-		conn, err := e.acquire(ctx)
+		conn, err := e.take(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -205,6 +206,26 @@ func (e *engine) open(ctx context.Context, begin string) (*session, error) {
 			return nil, errUnreachable.Wrap(fmt.Errorf("begin: %w", err))
 		}
 		e.pool.Reset()
+	}
+}
+
+// take takes a connection from the pool. Background work asks for one at a time,
+// so that it never keeps a caller waiting long, and until it has one.
+func (e *engine) take(ctx context.Context) (*stdlib.Conn, error) {
+	if !store.IsBackground(ctx) {
+		return e.acquire(ctx)
+	}
+	select {
+	case e.background <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-e.background }()
+	for {
+		conn, err := e.acquire(ctx)
+		if !errors.Is(err, errPoolEmpty) {
+			return conn, err
+		}
 	}
 }
 

@@ -272,7 +272,8 @@ func TestIdleConnectionsThatDiedAreReplaced(t *testing.T) {
 }
 
 func TestWhoFindsNoFreeConnectionIsRefused(t *testing.T) {
-	db := openDB(t, postgres.Opener{MaxConns: 1, AcquireTimeout: 50 * time.Millisecond}, pgtest.Database(t), table)
+	t.Parallel()
+	db := openDB(t, postgres.Opener{MaxConns: 1, AcquireTimeout: time.Second}, pgtest.Database(t), table)
 	err := db.Do(t.Context(), func(ctx context.Context, tx *store.Tx) error {
 		err := db.Read(t.Context(), func(context.Context, store.Querier) error { return nil })
 		if e := fault.From(err); e.Code != codes.Unavailable || !e.NotDone || e.Reason != "STORE_POOL_EXHAUSTED" {
@@ -282,6 +283,39 @@ func TestWhoFindsNoFreeConnectionIsRefused(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestBackgroundWorkWaitsForAConnection keeps the only connection for longer
+// than callers wait for it.
+func TestBackgroundWorkWaitsForAConnection(t *testing.T) {
+	t.Parallel()
+	db := openDB(t, postgres.Opener{MaxConns: 1, AcquireTimeout: time.Second}, pgtest.Database(t), table)
+	ended, end := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	err := db.Do(t.Context(), func(context.Context, *store.Tx) error {
+		for n := range 20 {
+			work.Go(func() {
+				if err := db.Do(store.Background(t.Context()), put(n)); err != nil {
+					t.Errorf("work in the background: %v", err)
+				}
+			})
+		}
+		// Until he is refused is as long as it takes.
+		if e := fault.From(db.Do(t.Context(), put(99))); e == nil || e.Reason != "STORE_POOL_EXHAUSTED" {
+			t.Errorf("a caller got %v", e)
+		}
+		work.Go(func() {
+			if err := db.Do(store.Background(ended), put(99)); !errors.Is(err, context.Canceled) {
+				t.Errorf("work whose context has ended got %v", err)
+			}
+		})
+		end()
+		return nil
+	})
+	work.Wait()
+	if n := count(t, db); err != nil || n != 20 {
+		t.Errorf("%d of 20 wrote (%v)", n, err)
 	}
 }
 

@@ -29,7 +29,8 @@ type Opener struct {
 	// before it.
 	MaxConns int
 	// AcquireTimeout is how long a call waits for a connection before it is
-	// refused with UNAVAILABLE. Zero: 5 s.
+	// refused with UNAVAILABLE. Zero: 5 s. Work for which nobody waits, as that
+	// of sagas and consumers, is not refused ([store.Background]).
 	AcquireTimeout time.Duration
 	// IdleTimeout is how long a transaction may go without a statement before
 	// the server revokes it, whether or not others wait for its locks: a
@@ -115,7 +116,7 @@ func (o Opener) connect(ctx context.Context, opts store.OpenOptions) (*engine, e
 	return &engine{
 		schema: Schema(opts.Service), pool: pool, connect: stdlib.GetPoolConnector(pool),
 		begin: "BEGIN ISOLATION LEVEL " + level, acquireTimeout: o.AcquireTimeout,
-		facades: newFacades(o.MaxConns), turn: make(chan struct{}, 1), log: opts.Log,
+		facades: newFacades(o.MaxConns), background: make(chan struct{}, 1), turn: make(chan struct{}, 1), log: opts.Log,
 		notifier: newNotifier(config.ConnConfig, Schema(opts.Service), opts.Log),
 	}, nil
 }
