@@ -36,6 +36,11 @@ const (
 // maxPayload is the largest message that the server takes.
 const maxPayload = 8 << 20
 
+// maxStore is what the server may store: as much as the disk takes. Left to
+// itself it takes three quarters of what is free as it starts for the limit,
+// also when that is nothing and there is room a minute later.
+const maxStore = 1 << 50
+
 // ErrInUse: another process, or another broker in this one, uses the directory.
 var ErrInUse = errors.New("the broker's directory is in use")
 
@@ -169,7 +174,7 @@ func (b *Broker) Restarts() int64 { return b.watch.restarts.Load() }
 func (o Opener) options(dir string) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: "argosy", JetStream: true, StoreDir: dir, SyncAlways: !mutant.NoFsync, MaxPayload: maxPayload,
-		NoSigs: true, DontListen: o.Listen == "",
+		NoSigs: true, DontListen: o.Listen == "", JetStreamMaxStore: maxStore,
 	}
 	if o.Listen == "" {
 		return opts, nil
