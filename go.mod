@@ -29,6 +29,8 @@ require golang.org/x/term v0.47.0
 
 require github.com/hanwen/go-fuse/v2 v2.12.1
 
+require github.com/bufbuild/protocompile v0.14.1
+
 require (
 	github.com/creack/pty v1.1.24
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect

@@ -48,7 +48,7 @@ Exit codes:
 	})
 	addSettings(root.PersistentFlags())
 	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
-	root.AddCommand(newEvent(a), newSaga(a), newVersion(a))
+	root.AddCommand(newEvent(a), newSaga(a), newCheck(a), newVersion(a))
 	return root
 }
 
