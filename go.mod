@@ -3,6 +3,7 @@ module github.com/argosy-go/argosy
 go 1.26.0
 
 require (
+	github.com/bufbuild/protocompile v0.14.1
 	github.com/cespare/xxhash/v2 v2.3.0
 	github.com/gofrs/flock v0.13.1
 	github.com/golang-jwt/jwt/v5 v5.3.1
@@ -28,8 +29,6 @@ require (
 require golang.org/x/term v0.47.0
 
 require github.com/hanwen/go-fuse/v2 v2.12.1
-
-require github.com/bufbuild/protocompile v0.14.1
 
 require (
 	github.com/creack/pty v1.1.24
