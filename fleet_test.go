@@ -19,8 +19,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/argosy-go/argosy"
+	"github.com/argosy-go/argosy/auth"
 	pb "github.com/argosy-go/argosy/docs/guide/greeter/greeterpb"
 	"github.com/argosy-go/argosy/engine/embedded"
+	"github.com/argosy-go/argosy/service"
 )
 
 // greeter is a service without state.
@@ -231,6 +233,66 @@ func TestAMountedHandlerIsServedAndAPanicInItIsAnswered(t *testing.T) {
 	}
 	if code, body := get(t, "http://"+f.Addrs().HTTP+"/nothing"); code != 404 {
 		t.Errorf("%d %s", code, body)
+	}
+}
+
+func TestAMountedHandlerMayAskWhoCalls(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "key")
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, _ := auth.From(r.Context())
+		_, _ = io.WriteString(w, p.Subject)
+	})
+	p := program(t, serving("a", hello, func(s *argosy.Setup) {
+		s.Handle("GET /open", who)
+		s.Handle("GET /mine", who, service.SignedIn())
+		s.Handle("GET /desk", who, service.Roles("clerk"))
+	}))
+	p.Args = append(p.Args, "--auth-key="+key)
+	f := start(t, p)
+	signer, err := auth.OpenSigner(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := func(role string) string {
+		token, _, err := signer.Sign(auth.Principal{Subject: "ada", Roles: []string{role}}, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + token
+	}
+	tests := map[string]struct {
+		path, authorization string
+		code                int
+		body                string
+	}{
+		"everybody":                    {"/open", "", 200, ""},
+		"a token of the handler's own": {"/open", "Signature abc", 200, ""},
+		"nobody":                       {"/mine", "", 401, "UNAUTHENTICATED"},
+		"another scheme":               {"/mine", "Basic YTpi", 401, "INVALID_AUTHORIZATION"},
+		"a token that nobody gave out": {"/mine", "Bearer abc", 401, "TOKEN_INVALID"},
+		"somebody":                     {"/mine", token("reader"), 200, "ada"},
+		"somebody without the role":    {"/desk", token("reader"), 403, "ROLE_MISSING"},
+		"somebody who holds the role":  {"/desk", token("clerk"), 200, "ada"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.Addrs().HTTP+tt.path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.authorization != "" {
+				req.Header.Set("Authorization", tt.authorization)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != tt.code || !strings.Contains(string(body), tt.body) {
+				t.Errorf("%d %s (%v)", res.StatusCode, body, err)
+			}
+		})
 	}
 }
 

@@ -11,7 +11,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
+	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
+	argosyv1 "github.com/argosy-go/argosy/proto/argosy/v1"
 	"github.com/argosy-go/argosy/telemetry"
 )
 
@@ -23,6 +25,8 @@ type mounted struct {
 	log     *slog.Logger
 	tracer  trace.Tracer
 	maxBody int64
+	access  *argosyv1.Access // nil: everybody
+	who     auth.Authenticator
 }
 
 // ServeHTTP implements http.Handler.
@@ -53,7 +57,31 @@ func (m *mounted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			m.log.WarnContext(ctx, "handler failed", "pattern", m.pattern, "status", seen.status, "took", time.Since(begun))
 		}
 	}()
+	r, err := m.admit(r)
+	if err != nil {
+		fault.WriteHTTP(seen, err)
+		return
+	}
 	m.handler.ServeHTTP(seen, r)
+}
+
+// admit returns the request with its caller, who may make it.
+func (m *mounted) admit(r *http.Request) (*http.Request, error) {
+	if m.access == nil {
+		return r, nil
+	}
+	token, err := auth.Bearer(r.Header.Values("Authorization"))
+	var caller auth.Principal
+	if err == nil && token != "" {
+		caller, err = m.who.Authenticate(r.Context(), token)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := auth.Authorize(caller, token != "", m.access); err != nil {
+		return nil, err
+	}
+	return r.WithContext(auth.With(r.Context(), caller)), nil
 }
 
 // statusWriter remembers the status. Unwrap gives http.ResponseController the

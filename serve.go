@@ -74,7 +74,10 @@ func (f *Fleet) edge() (http.Handler, error) {
 	}
 	for _, s := range f.services {
 		for _, h := range s.Handlers() {
-			m := &mounted{pattern: h.Pattern, handler: h.Handler, log: s.Log(), tracer: f.tel.TracerOf(s.Name()), maxBody: f.set.MaxBody}
+			m := &mounted{
+				pattern: h.Pattern, handler: h.Handler, log: s.Log(), tracer: f.tel.TracerOf(s.Name()), maxBody: f.set.MaxBody,
+				access: h.Access, who: f.signer.Authenticator(),
+			}
 			if err := mount(mux, h.Pattern, m); err != nil {
 				return nil, fmt.Errorf("service %s: %w", s.Name(), err)
 			}

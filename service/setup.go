@@ -14,6 +14,7 @@ import (
 
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/broker"
+	argosyv1 "github.com/argosy-go/argosy/proto/argosy/v1"
 	"github.com/argosy-go/argosy/store"
 	"github.com/argosy-go/argosy/telemetry"
 )
@@ -70,6 +71,9 @@ type Handler struct {
 	// Pattern is a pattern of net/http.ServeMux.
 	Pattern string
 	Handler http.Handler
+	// Access says who may call it. Nil: everybody, and tokens are the handler's
+	// own affair.
+	Access *argosyv1.Access
 }
 
 // Hook is a named function of the lifecycle.
@@ -175,9 +179,31 @@ func (s *Setup) Registrations() []Registration { return s.services }
 
 // Handle mounts an HTTP handler on the HTTP edge, under a pattern of
 // net/http.ServeMux: a page, a webhook, a Gin or Echo engine. Telemetry, limits
-// and drain are round it.
-func (s *Setup) Handle(pattern string, h http.Handler) {
-	s.handlers = append(s.handlers, Handler{pattern, h})
+// and drain are round it, and with [SignedIn] or [Roles] the fleet's
+// authentication.
+func (s *Setup) Handle(pattern string, h http.Handler, opts ...HandleOption) {
+	handler := Handler{Pattern: pattern, Handler: h}
+	for _, o := range opts {
+		o.handle(&handler)
+	}
+	s.handlers = append(s.handlers, handler)
+}
+
+// HandleOption varies one handler.
+type HandleOption interface{ handle(*Handler) }
+
+type handleOption func(*Handler)
+
+func (f handleOption) handle(h *Handler) { f(h) }
+
+// SignedIn lets only authenticated callers through to the handler, which finds
+// them with auth.From. Others are answered 401 with problem+json.
+func SignedIn() HandleOption { return Roles() }
+
+// Roles is SignedIn for callers that hold one of the roles; others are answered
+// 403.
+func Roles(roles ...string) HandleOption {
+	return handleOption(func(h *Handler) { h.Access = &argosyv1.Access{Roles: roles} })
 }
 
 // Handlers returns what Handle was given.
@@ -189,7 +215,7 @@ func (s *Setup) Handlers() []Handler { return s.handlers }
 // What is not GET or HEAD changes something, and the program lets only
 // operators do it.
 func (s *Setup) Admin(pattern string, h http.Handler) {
-	s.admin = append(s.admin, Handler{pattern, h})
+	s.admin = append(s.admin, Handler{Pattern: pattern, Handler: h})
 }
 
 // AdminHandlers returns what Admin was given.
