@@ -2,6 +2,7 @@ package argosy
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -11,6 +12,10 @@ import (
 // banner prints where to look and what to type.
 func (f *Fleet) banner(took time.Duration) {
 	w := f.program.stdout()
+	if !f.set.Banner {
+		f.printHints(w)
+		return
+	}
 	at := f.Addrs()
 	var names []string
 	for _, s := range f.services {
@@ -27,12 +32,17 @@ func (f *Fleet) banner(took time.Duration) {
 	fmt.Fprintf(w, "  grpc     %s   (reflection is on: grpcurl -plaintext %s list)\n", at.GRPC, at.GRPC)
 	fmt.Fprintf(w, "  admin    http://%s/readyz, /livez, /metrics\n", at.Admin)
 	fmt.Fprintf(w, "  data     %s\n", f.set.Data)
+	f.printHints(w)
+	fmt.Fprintf(w, "\nCtrl-C drains and stops.\n\n")
+}
+
+// printHints prints what the services have to say about themselves.
+func (f *Fleet) printHints(w io.Writer) {
 	for _, s := range f.services {
 		for _, hint := range s.Hints() {
 			fmt.Fprintf(w, "  %s\n", hint)
 		}
 	}
-	fmt.Fprintf(w, "\nCtrl-C drains and stops.\n\n")
 }
 
 // origin returns the URL of the HTTP edge.

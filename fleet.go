@@ -31,7 +31,8 @@ type Fleet struct {
 	begun    time.Time
 	set      settings
 	tel      *telemetry.Telemetry
-	services []*service.Setup
+	every    []*service.Setup  // of the whole program
+	services []*service.Setup  // that this process runs
 	owners   map[string]string // contract to service, of the whole program
 	broker   broker.Broker
 	signer   *auth.Signer
@@ -69,7 +70,10 @@ func Start(ctx context.Context, p Program) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.services, f.set, f.owners = chosen, set, owners(every)
+	if set.Describe {
+		return nil, p.describe(every, set)
+	}
+	f.every, f.services, f.set, f.owners = every, chosen, set, owners(every)
 	if err := f.start(ctx); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.set.DrainTimeout)
 		defer cancel()
@@ -202,7 +206,7 @@ func (f *Fleet) buildServer(context.Context) error {
 // bindClients connects what the services call: to the handler in this process
 // where it is served here, over gRPC otherwise.
 func (f *Fleet) bindClients(context.Context) error {
-	peers, err := parsePeers(f.set.Peers)
+	peers, err := parsePeers("peers", f.set.Peers)
 	if err != nil {
 		return &usageError{err}
 	}

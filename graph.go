@@ -13,7 +13,7 @@ import (
 // checkGraph finds what the chosen services need and nobody gives, before
 // anything is opened.
 func (f *Fleet) checkGraph(context.Context) error {
-	peers, err := parsePeers(f.set.Peers)
+	peers, err := parsePeers("peers", f.set.Peers)
 	if err != nil {
 		return &usageError{err}
 	}
@@ -85,8 +85,9 @@ func (f *Fleet) hasDB() bool {
 	return false
 }
 
-// parsePeers reads "inventory=10.0.0.2:9090,payment=pay:9090".
-func parsePeers(list string) (map[string]string, error) {
+// parsePeers reads "inventory=10.0.0.2:9090,payment=pay:9090", as the named
+// setting has it.
+func parsePeers(setting, list string) (map[string]string, error) {
 	peers := map[string]string{}
 	for part := range strings.SplitSeq(list, ",") {
 		if part = strings.TrimSpace(part); part == "" {
@@ -94,7 +95,7 @@ func parsePeers(list string) (map[string]string, error) {
 		}
 		name, addr, ok := strings.Cut(part, "=")
 		if !ok || name == "" || addr == "" {
-			return nil, fmt.Errorf("--peers %q: each part is service=host:port", part)
+			return nil, fmt.Errorf("--%s %q: each part is service=host:port", setting, part)
 		}
 		peers[name] = addr
 	}

@@ -38,6 +38,7 @@ func (f *Fleet) listen(context.Context) error {
 	}
 	for _, s := range f.services {
 		s.BindPlace(f.set.Data, reachable(f.lines.http.Addr()), f.signer)
+		s.BindOrigin(f.origin())
 	}
 	return nil
 }

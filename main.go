@@ -35,6 +35,8 @@ func Run(ctx context.Context, p Program) int {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
+	case errors.Is(err, errDescribed):
+		return 0
 	case errors.Is(err, errVersion):
 		fmt.Fprintln(p.stdout(), p.Name, version.String())
 		return 0

@@ -14,7 +14,7 @@ import (
 
 	"github.com/argosy-go/argosy/rest"
 	"github.com/argosy-go/argosy/rest/openapi"
-	"github.com/argosy-go/argosy/rpc"
+	"github.com/argosy-go/argosy/service"
 )
 
 // Limits of the HTTP listeners.
@@ -65,7 +65,15 @@ func (f *Fleet) accept(name string, serve func(net.Listener) error, l net.Listen
 // first, then what the services mounted.
 func (f *Fleet) edge() (http.Handler, error) {
 	mux := http.NewServeMux()
-	contracts, err := f.contracts()
+	peers, err := parsePeers("peers", f.set.Peers)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	served, err := f.routed(peers)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := f.edgeConn(peers)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +91,11 @@ func (f *Fleet) edge() (http.Handler, error) {
 			}
 		}
 	}
+	if err := f.proxied(mux); err != nil {
+		return nil, err
+	}
 	return rest.New(rest.Config{
-		Services: contracts, Conn: f.server.Conn(rpc.ConnOptions{Wire: f.program.Wire}), MaxBody: f.set.MaxBody,
+		Services: served, Conn: conn, MaxBody: f.set.MaxBody,
 		Log: f.tel.Logger("rest"), Fallback: orProblem(mux),
 	})
 }
@@ -101,21 +112,35 @@ func mount(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
 	return nil
 }
 
-// contracts returns the descriptors of what this process serves.
-func (f *Fleet) contracts() ([]protoreflect.ServiceDescriptor, error) {
+// routed returns the contracts whose routes the HTTP edge has.
+func (f *Fleet) routed(peers map[string]string) ([]protoreflect.ServiceDescriptor, error) {
 	var all []protoreflect.ServiceDescriptor
-	for _, s := range f.services {
-		for _, r := range s.Registrations() {
-			d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(r.Desc.ServiceName))
-			if err != nil {
-				return nil, fmt.Errorf("service %s: contract %s: %w", s.Name(), r.Desc.ServiceName, err)
-			}
-			sd, ok := d.(protoreflect.ServiceDescriptor)
-			if !ok {
-				return nil, fmt.Errorf("service %s: %s is not a contract", s.Name(), r.Desc.ServiceName)
-			}
-			all = append(all, sd)
+	for _, s := range f.published() {
+		if !f.runs(s.Name()) && peers[s.Name()] == "" {
+			continue
 		}
+		own, err := contracts(s)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, own...)
+	}
+	return all, nil
+}
+
+// contracts returns the descriptors of what the service serves.
+func contracts(s *service.Setup) ([]protoreflect.ServiceDescriptor, error) {
+	var all []protoreflect.ServiceDescriptor
+	for _, r := range s.Registrations() {
+		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(r.Desc.ServiceName))
+		if err != nil {
+			return nil, fmt.Errorf("service %s: contract %s: %w", s.Name(), r.Desc.ServiceName, err)
+		}
+		sd, ok := d.(protoreflect.ServiceDescriptor)
+		if !ok {
+			return nil, fmt.Errorf("service %s: %s is not a contract", s.Name(), r.Desc.ServiceName)
+		}
+		all = append(all, sd)
 	}
 	return all, nil
 }
@@ -123,7 +148,7 @@ func (f *Fleet) contracts() ([]protoreflect.ServiceDescriptor, error) {
 // mountOpenAPI serves the documents of the services as one, and a page to read it.
 func (f *Fleet) mountOpenAPI(mux *http.ServeMux) error {
 	var docs [][]byte
-	for _, s := range f.services {
+	for _, s := range f.published() {
 		docs = append(docs, s.Documents()...)
 	}
 	if len(docs) == 0 {

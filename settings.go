@@ -13,14 +13,16 @@ type settings struct {
 
 	AdminToken string `secret:"true" usage:"what operators send as a bearer token to look into services and repair them; without it the admin listener lets only this machine do so"`
 
-	AddrFile string `usage:"file that receives the chosen addresses as JSON once the fleet is ready"`
-	Data     string `usage:"data directory (default: a directory of the program's in the user's state directory)"`
-	Only     string `usage:"run only these services, separated by commas"`
-	Peers    string `usage:"where contracts that run elsewhere are reached, as service=host:port, separated by commas"`
-	AuthKey  string `usage:"file of the key that signs tokens, shared by the processes of a fleet (default: in the data directory)"`
-	Store    string `usage:"URL of the store"`
-	Broker   string `usage:"URL of the broker"`
-	Config   string `usage:"configuration file (YAML)"`
+	AddrFile  string `usage:"file that receives the chosen addresses as JSON once the fleet is ready"`
+	Data      string `usage:"data directory (default: a directory of the program's in the user's state directory)"`
+	Only      string `usage:"run only these services, separated by commas"`
+	Peers     string `usage:"where contracts that run elsewhere are reached, as service=host:port, separated by commas"`
+	Edge      bool   `default:"false" usage:"serve the routes of all services of the program on the HTTP edge: those of services elsewhere by their peers"`
+	HTTPPeers string `usage:"with --edge, where pages and webhooks of services elsewhere are reached, as service=host:port, separated by commas"`
+	AuthKey   string `usage:"file of the key that signs tokens, shared by the processes of a fleet (default: in the data directory)"`
+	Store     string `usage:"URL of the store"`
+	Broker    string `usage:"URL of the broker"`
+	Config    string `usage:"configuration file (YAML)"`
 
 	LogLevel  string  `default:"info" usage:"debug, info, warn or error"`
 	LogFormat string  `default:"auto" usage:"console, json, or auto: console on a terminal"`
@@ -32,5 +34,7 @@ type settings struct {
 	MaxBody      int64         `default:"1048576" usage:"largest request body in bytes"`
 	DrainWait    time.Duration `default:"0s" usage:"time between turning not ready and refusing work, for load balancers to notice"`
 	DrainTimeout time.Duration `default:"15s" usage:"longest time that a drain may take"`
+	Banner       bool          `default:"true" usage:"print where to look once the fleet is ready"`
+	Describe     bool          `usage:"print the services and their graph as JSON and exit"`
 	Version      bool          `usage:"print the version and exit"`
 }

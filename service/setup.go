@@ -44,6 +44,7 @@ type Setup struct {
 	signer    *auth.Signer
 	dir       string
 	httpAddr  string
+	origin    string
 	hints     []string
 }
 
@@ -263,9 +264,18 @@ func (s *Setup) BindPlace(dir, httpAddr string, signer *auth.Signer) {
 // Dir returns the data directory of the fleet, from OnStart on.
 func (s *Setup) Dir() string { return s.dir }
 
-// HTTPAddr returns the address of the HTTP edge as this machine reaches it,
-// host:port, from OnStart on.
+// HTTPAddr returns the address of the HTTP listener of this process as this
+// machine reaches it, host:port, from OnStart on.
 func (s *Setup) HTTPAddr() string { return s.httpAddr }
+
+// BindOrigin tells the service the URL of the fleet's HTTP edge; the program
+// calls it before OnStart.
+func (s *Setup) BindOrigin(url string) { s.origin = url }
+
+// Origin returns the URL of the fleet's HTTP edge as those outside reach it,
+// without a slash at its end, from OnStart on: what to give to whoever is to
+// call back. In a fleet of several processes another one may listen there.
+func (s *Setup) Origin() string { return s.origin }
 
 // Signer returns what signs the tokens of the fleet, from OnStart on.
 func (s *Setup) Signer() *auth.Signer { return s.signer }

@@ -65,7 +65,7 @@ func (w *outside) ensure(ctx context.Context, name string) (*witness.Process, er
 	}
 	p, err := witness.Ensure(ctx, witness.Launch{
 		Name: name, Dir: partner.Directory(dir), Command: []string{self, name},
-		Webhook: fmt.Sprintf("http://%s/v1/webhooks/%s", w.setup.HTTPAddr(), name), Secret: secret,
+		Webhook: fmt.Sprintf("%s/v1/webhooks/%s", w.setup.Origin(), name), Secret: secret,
 	})
 	if err != nil {
 		return nil, err

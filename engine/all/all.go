@@ -4,8 +4,6 @@
 package all
 
 import (
-	"github.com/argosy-go/argosy/broker"
-	"github.com/argosy-go/argosy/broker/nats"
 	"github.com/argosy-go/argosy/engine"
 	"github.com/argosy-go/argosy/engine/embedded"
 	"github.com/argosy-go/argosy/store"
@@ -15,7 +13,6 @@ import (
 // Engines returns the set: SQLite and Postgres, and JetStream in the process or outside.
 func Engines() engine.Set {
 	return embedded.Engines().With(engine.Set{
-		Stores:  map[string]store.Opener{"postgres": postgres.Opener{}, "postgresql": postgres.Opener{}},
-		Brokers: map[string]broker.Opener{"nats": nats.Opener{}},
+		Stores: map[string]store.Opener{"postgres": postgres.Opener{}, "postgresql": postgres.Opener{}},
 	})
 }
