@@ -388,6 +388,7 @@ func (r *run) work(ctx context.Context, f *Fleet, s Scenario, l *life) error {
 		<-done
 		return nil
 	}
+	l.relight()
 	if err := s.Invariant(ctx, f); err != nil {
 		return fmt.Errorf("what must hold does not: %w", err)
 	}

@@ -24,7 +24,7 @@ import (
 )
 
 // Patience is how long the kit waits for a fleet to become quiet.
-const Patience = 60 * time.Second
+const Patience = 2 * time.Minute
 
 // stopWithin bounds the drain of a fleet at the end of a test.
 const stopWithin = 15 * time.Second

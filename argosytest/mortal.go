@@ -68,7 +68,7 @@ var errDark = fault.New(codes.Unavailable, "STORE_UNREACHABLE", "the store canno
 func (m *mortalStore) isDark() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Now().Before(m.until)
+	return time.Now().Before(m.until) && !m.life.lit()
 }
 
 func (m *mortalStore) darken() {

@@ -84,6 +84,7 @@ type life struct {
 	reached int
 	dead    bool
 	quiet   bool // the start is not counted
+	light   bool // all stores can be reached
 	times   map[string]int
 	seen    [][]Point // with the moment Before, in order, by how many points had been reached
 }
@@ -105,6 +106,20 @@ func (l *life) reach(service, operation string) Point {
 	p.Nth = l.times[key]
 	l.seen[l.reached] = append(l.seen[l.reached], p)
 	return p
+}
+
+// relight ends the time in which a store cannot be reached: nothing waits any
+// more, and whoever looks at what came of it is not to be kept in the dark.
+func (l *life) relight() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.light = true
+}
+
+func (l *life) lit() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.light
 }
 
 // ends reports whether the process is dead at a moment of p, and makes it so

@@ -52,12 +52,15 @@ type journey struct {
 	name string
 	do   func(*customer, context.Context) error
 	ends string // where the order ends when nothing goes wrong outside
+	// delivery is how long the carrier takes; zero: as usual, a second. What is
+	// delivered is not taken back any more.
+	delivery time.Duration
 }
 
 var journeys = []journey{
-	{"fulfilment", (*customer).buy, "CONFIRMED"},
-	{"cancellation", (*customer).buyAndCancel, "CANCELLED"},
-	{"refund", (*customer).buyAndReturn, "CANCELLED"},
+	{"fulfilment", (*customer).buy, "CONFIRMED", 0},
+	{"cancellation", (*customer).buyAndCancel, "CANCELLED", time.Hour},
+	{"refund", (*customer).buyAndReturn, "CANCELLED", time.Hour},
 }
 
 // trouble is what goes wrong outside, besides the crash.
@@ -187,7 +190,7 @@ func scenario(t testing.TB, j journey, tr trouble, on backend) argosytest.Scenar
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &customer{journey: j, trouble: tr, outside: newPartners(t, dir, tr)}
+	c := &customer{journey: j, trouble: tr, outside: newPartners(t, dir, tr, j.delivery)}
 	config := argosytest.Config{
 		Services: []argosy.Service{
 			identity.Service, catalog.Service, cart.Service, shoporder.Service, inventory.Service,
@@ -336,8 +339,8 @@ type partners struct {
 	stop  func()
 }
 
-// newPartners starts them.
-func newPartners(t testing.TB, dir string, tr trouble) *partners {
+// newPartners starts them. A carrier takes as long to deliver, or as usual.
+func newPartners(t testing.TB, dir string, tr trouble, delivery time.Duration) *partners {
 	t.Helper()
 	p := &partners{dir: partner.Directory(dir), decide: tr.bank, times: map[string]int{}}
 	secret, err := partner.Secret(dir)
@@ -355,7 +358,7 @@ func newPartners(t testing.TB, dir string, tr trouble) *partners {
 	}
 	run("bank", bank.Run)
 	run("carrier", func(ctx context.Context, c witness.Config) error {
-		return carrier.Run(ctx, carrier.Config{Config: c})
+		return carrier.Run(ctx, carrier.Config{Config: c, Delivery: delivery})
 	})
 	p.carrier = p.find(t, "carrier")
 	to, err := url.Parse(p.find(t, "bank"))

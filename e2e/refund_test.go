@@ -21,7 +21,7 @@ import (
 // what nobody ever asked for can no longer be taken.
 func TestARefundAcceptsThatNothingWasCaptured(t *testing.T) {
 	dir := t.TempDir()
-	outside := newPartners(t, dir, trouble{})
+	outside := newPartners(t, dir, trouble{}, 0)
 	t.Cleanup(outside.stop)
 	f := argosytest.StartConfig(t, argosytest.Config{
 		Services: []argosy.Service{payment.Service}, Dir: dir, Args: []string{"--payment.bank-url=" + outside.bank},

@@ -27,7 +27,7 @@ import (
 // them: the late step must be refused, at the partner outside as well.
 func TestAnUndoThatOvertakesItsStepLeavesATombstone(t *testing.T) {
 	dir := t.TempDir()
-	outside := newPartners(t, dir, trouble{})
+	outside := newPartners(t, dir, trouble{}, 0)
 	t.Cleanup(outside.stop)
 	f := argosytest.StartConfig(t, argosytest.Config{
 		Services: []argosy.Service{inventory.Service, payment.Service, shipping.Service}, Dir: dir,
