@@ -36,6 +36,13 @@ func (f *Fleet) banner(took time.Duration) {
 	fmt.Fprintf(w, "\nCtrl-C drains and stops.\n\n")
 }
 
+// say prints what happens to the fleet, unless somebody else does.
+func (f *Fleet) say(format string, args ...any) {
+	if f.set.Banner {
+		fmt.Fprintf(f.program.stdout(), format, args...)
+	}
+}
+
 // printHints prints what the services have to say about themselves.
 func (f *Fleet) printHints(w io.Writer) {
 	for _, s := range f.services {

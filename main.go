@@ -55,13 +55,13 @@ func Run(ctx context.Context, p Program) int {
 	case <-f.Failed():
 	}
 	stop() // from here on a second signal ends the process at once
-	fmt.Fprintf(p.stdout(), "%s drains; a second signal stops it at once\n", p.Name)
+	f.say("%s drains; a second signal stops it at once\n", p.Name)
 	drain, cancel := context.WithTimeout(context.Background(), f.set.DrainTimeout)
 	defer cancel()
 	if err := f.Stop(drain); err != nil {
 		fmt.Fprintf(p.stderr(), "%s: drain: %v\n", p.Name, err)
 		return 1
 	}
-	fmt.Fprintf(p.stdout(), "%s drained and stopped\n", p.Name)
+	f.say("%s drained and stopped\n", p.Name)
 	return 0
 }

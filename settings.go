@@ -34,7 +34,7 @@ type settings struct {
 	MaxBody      int64         `default:"1048576" usage:"largest request body in bytes"`
 	DrainWait    time.Duration `default:"0s" usage:"time between turning not ready and refusing work, for load balancers to notice"`
 	DrainTimeout time.Duration `default:"15s" usage:"longest time that a drain may take"`
-	Banner       bool          `default:"true" usage:"print where to look once the fleet is ready"`
+	Banner       bool          `default:"true" usage:"print where to look once the fleet is ready, and that it drains"`
 	Describe     bool          `usage:"print the services and their graph as JSON and exit"`
 	Version      bool          `usage:"print the version and exit"`
 }

@@ -1,6 +1,8 @@
-// Command argosy is what operators work with: it looks into the services of a
-// running fleet and repairs them, over the admin listener.
+// Command argosy runs a program as a fleet of processes, and is what operators
+// work with: it looks into the services of a running fleet and repairs them,
+// over the admin listener.
 //
+//	argosy up ./shop                    one process a service
 //	argosy event status                 what waits, and what was given up
 //	argosy event dead list              the events that consumers gave up on
 //	argosy event dead replay 0198…      try one of them again

@@ -11,8 +11,9 @@ import (
 
 // newRoot returns the command with all that are below it.
 func newRoot(a *app) *cobra.Command {
-	root := group("argosy", "Look into a running fleet and repair it", `argosy looks into the services of a running fleet and repairs them, over the
-admin listener of the program (its address is printed when it is ready).
+	root := group("argosy", "Run a fleet, look into it and repair it", `argosy runs a program as a fleet of processes, and looks into the services of a
+running fleet and repairs them, over the admin listener of the program (its
+address is printed when it is ready).
 
 Every setting is a flag, a variable or a key of the configuration file; the
 first of the three that is set wins: --token-file is ARGOSY_ADMIN_TOKEN_FILE is
@@ -30,7 +31,8 @@ Exit codes:
   2  usage: the command line is wrong, or --yes is missing
   3  not found
   4  refused: no or another token, or not from that machine
-  5  unreachable: nobody answers at that address`, `  argosy event status                    what waits, and what was given up
+  5  unreachable: nobody answers at that address`, `  argosy up ./shop                       one process a service
+  argosy event status                    what waits, and what was given up
   argosy event dead list                 the events that consumers gave up on
   argosy saga list --state parked        the sagas that wait for a person
   argosy saga retry order-17             go on with one of them`)
@@ -48,7 +50,7 @@ Exit codes:
 	})
 	addSettings(root.PersistentFlags())
 	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
-	root.AddCommand(newEvent(a), newSaga(a), newCheck(a), newVersion(a))
+	root.AddCommand(newEvent(a), newSaga(a), newUp(a), newCheck(a), newBroker(a), newVersion(a))
 	return root
 }
 
