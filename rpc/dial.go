@@ -3,11 +3,14 @@ package rpc
 import (
 	"context"
 	"io"
+	"net/url"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/argosy-go/argosy/discovery"
 )
 
 // DialOptions configure a connection over the network.
@@ -15,19 +18,35 @@ type DialOptions struct {
 	// Token returns the bearer token of the calling service, for each call.
 	// Nil: none is sent.
 	Token func(ctx context.Context) (string, error)
+	// Discovery finds the endpoints of the target, which is then the name of a
+	// service. Nil: the target says itself where it is.
+	Discovery discovery.Resolver
+	// Balance configures how calls are spread over the endpoints. The zero value
+	// is right for most.
+	Balance BalanceConfig
 }
 
-// Dial returns a connection to a target as grpc-go names them ("host:port",
-// "dns:///host:port"). It connects when it is first used, and again when the
-// connection breaks. Messages travel in the clear.
+// Dial returns a connection to the endpoints of a target: a service that a
+// discovery finds, or what [discovery.ParseDNS] reads ("host:port",
+// "10.0.0.1:9090|10.0.0.2:9090", "dns:///order.shop.svc:9090"), or else what
+// grpc-go does ("unix:/run/order.sock"). It connects when it is first used, to
+// each endpoint once, and again, after a random pause, when a connection breaks.
+// Messages travel in the clear.
 func Dial(target string, o DialOptions) (grpc.ClientConnInterface, io.Closer, error) {
-	opts := []grpc.DialOption{
+	opts := append(balancing(o.Balance),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDisableServiceConfig(), // retries are the guard's, and come from the contract
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
 		grpc.WithMaxHeaderListSize(maxHeaderBytes),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+	)
+	from := o.Discovery
+	if d, err := discovery.ParseDNS(target); from == nil && err == nil {
+		from = d
+	}
+	if from != nil {
+		opts, target = append(opts, grpc.WithResolvers(endpoints{from})), Scheme+":///"+url.PathEscape(target)
 	}
 	if o.Token != nil {
 		opts = append(opts, grpc.WithPerRPCCredentials(bearer(o.Token)))

@@ -17,7 +17,21 @@
 //	one idempotency key for all attempts     refuse when the deadline has passed
 //	span, trace context                      refuse what is too much
 //	retry with budget, breaker (guard)       authenticate, authorize by the contract
-//	transport                                idempotency key
+//	endpoint of the balancer, transport      idempotency key
 //	                                         handler, under the contract's deadline
 //	                                         errors as google.rpc.Status
+//
+// A connection over the network has one connection to each endpoint of its
+// target and picks one for each call: the less busy of two drawn at random, not
+// one that was ejected, a new one at first seldom. What it does when endpoints
+// come, go, break and fail:
+//
+//	comes           connected to at once; its share grows for 3 s
+//	goes            no new calls; those under way end
+//	breaks          no calls from that moment; again after a random pause, up to
+//	                100 ms first and 2 s at last; the discovery is asked to look
+//	fails           out after 5 failures in a row, or when it fails far more than
+//	                the others; for 5 s first, at most half of them at once
+//	all fail        all are called
+//	discovery fails what is known stays
 package rpc

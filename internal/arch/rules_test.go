@@ -114,6 +114,8 @@ func TestManners(t *testing.T) {
 		"a package without a comment":              {"p/a.go", "package p\n", "has no package comment"},
 		"a package comment in a test is none":      {"p/a_test.go", head, "has no package comment"},
 		"an init function":                         {"p/a.go", head + "func init() {}", "runs on import"},
+		"the balancer registers":                   {"rpc/balance.go", head + "func init() {}", ""},
+		"nothing else of its package does":         {"rpc/other.go", head + "func init() {}", "runs on import"},
 		"an exported function":                     {"p/a.go", head + "func A() {}", "p/a.go:3: A has no doc comment"},
 		"an exported method":                       {"p/a.go", head + "// T is.\ntype T[K any] int\nfunc (*T[K]) A() {}", "A has no doc comment"},
 		"a method of a type that nobody sees":      {"p/a.go", head + "type t int\nfunc (t) A() {}", ""},
