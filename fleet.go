@@ -18,6 +18,7 @@ import (
 
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/guard"
 	"github.com/argosy-go/argosy/idempotency"
 	"github.com/argosy-go/argosy/rpc"
 	"github.com/argosy-go/argosy/service"
@@ -193,7 +194,10 @@ func (f *Fleet) openBroker(ctx context.Context) error {
 
 // buildServer registers what the services serve.
 func (f *Fleet) buildServer(context.Context) error {
-	f.server = rpc.NewServer(rpc.ServerConfig{Telemetry: f.tel, Authenticator: f.signer.Authenticator()})
+	f.server = rpc.NewServer(rpc.ServerConfig{
+		Telemetry: f.tel, Authenticator: f.signer.Authenticator(),
+		MaxInFlight: f.set.MaxInFlight, Quota: guard.RateConfig{PerSecond: f.set.Quota},
+	})
 	var errs []error
 	for _, s := range f.services {
 		for _, r := range s.Registrations() {

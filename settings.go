@@ -32,6 +32,8 @@ type settings struct {
 
 	Origin       string        `usage:"public URL of the HTTP edge, where it differs from its address"`
 	MaxBody      int64         `default:"1048576" usage:"largest request body in bytes"`
+	MaxInFlight  int           `default:"2000" usage:"most calls from outside that are worked on at once; each method finds its own limit below"`
+	Quota        float64       `default:"0" usage:"calls a second that each caller may make, twice as many at once after a rest; 0 is no quota"`
 	DrainWait    time.Duration `default:"0s" usage:"time between turning not ready and refusing work, for load balancers to notice"`
 	DrainTimeout time.Duration `default:"15s" usage:"longest time that a drain may take"`
 	Banner       bool          `default:"true" usage:"print where to look once the fleet is ready, and that it drains"`

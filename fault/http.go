@@ -50,6 +50,10 @@ const (
 	ReasonStale = "STALE"
 	// ReasonNotAcceptable: no representation that the caller accepts.
 	ReasonNotAcceptable = "NOT_ACCEPTABLE"
+	// ReasonOverloaded: the server has more to do than it can; the call was not begun.
+	ReasonOverloaded = "OVERLOADED"
+	// ReasonQuota: the caller has used up its quota; the call was not begun.
+	ReasonQuota = "QUOTA_EXCEEDED"
 )
 
 var httpOfReason = map[string]int{

@@ -12,4 +12,8 @@
 //	caller → retry (≤ 3 attempts, full jitter, a budget of 10% for each target)
 //	       → breaker (for each method; refuses at once while it is open)
 //	       → attempt
+//
+// On the server's side a [Shedder] finds how many calls of a method are worth
+// working on at once, and refuses the others by their [Criticality]; a [Rate]
+// is the quota of each caller.
 package guard

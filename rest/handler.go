@@ -164,7 +164,7 @@ func (h *Handler) serveUnmatched(w http.ResponseWriter, r *http.Request, escaped
 
 // serve carries out a call. An error is returned only while nothing has been written.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rt *route, p *path) error {
-	ctx, err := outgoing(r.Context(), r.Header)
+	ctx, err := outgoing(r.Context(), r.RemoteAddr, r.Header)
 	if err != nil {
 		return err
 	}

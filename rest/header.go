@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"strings"
 
@@ -39,9 +40,16 @@ var returned = []struct{ key, header string }{
 	{"x-request-id", "X-Request-Id"},
 }
 
+// originKey is the metadata that names the address of the client, for quotas
+// of callers who have not signed in: rpc.OriginHeader.
+const originKey = "argosy-origin"
+
 // outgoing returns ctx with the metadata that the request's headers become.
-func outgoing(ctx context.Context, h http.Header) (context.Context, error) {
-	md := make(metadata.MD, 4)
+func outgoing(ctx context.Context, remote string, h http.Header) (context.Context, error) {
+	md := make(metadata.MD, 5)
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		md[originKey] = []string{host}
+	}
 	for _, f := range forwarded {
 		v := h[f.header]
 		if len(v) == 0 {

@@ -17,13 +17,13 @@ import (
 
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/guard"
 	argosyv1 "github.com/argosy-go/argosy/proto/argosy/v1"
 	"github.com/argosy-go/argosy/telemetry"
 )
 
 var (
 	errExpired   = fault.New(codes.DeadlineExceeded, "DEADLINE_EXPIRED", "the deadline had passed before the call was served").Refused()
-	errShed      = fault.New(codes.Unavailable, "OVERLOADED", "the server has too much to do").WithRetryAfter(time.Second).Refused()
 	errDrained   = fault.New(codes.Unavailable, "DRAINING", "the server is going away").WithRetryAfter(time.Second).Refused()
 	errBadKey    = fault.New(codes.InvalidArgument, "INVALID_IDEMPOTENCY_KEY", "an idempotency key is 1 to 255 printable ASCII characters")
 	errNoKey     = fault.New(codes.InvalidArgument, fault.ReasonKeyMissing, "this method needs an idempotency key, in the header Idempotency-Key")
@@ -50,12 +50,11 @@ func (s *Server) streamHandler(h *handler) grpc.StreamHandler {
 // of a caller in the process that needs no token. Errors are status errors.
 func (s *Server) serveUnary(ctx context.Context, h *handler, self *auth.Principal, dec func(any) error) (reply any, err error) {
 	call := s.begin(ctx, h)
-	defer func() { err = call.end(recover(), err) }()
-	ctx, leave, err := s.admit(call.ctx, h, self)
+	defer func() { err = s.end(call, recover(), err) }()
+	ctx, err = s.admit(call, self)
 	if err != nil {
 		return nil, call.refuse(err)
 	}
-	defer leave()
 	reply, err = h.unary(h.impl, ctx, dec, nil)
 	call.returned = true
 	return reply, err
@@ -64,12 +63,11 @@ func (s *Server) serveUnary(ctx context.Context, h *handler, self *auth.Principa
 // serveStream is the server chain round a streaming handler.
 func (s *Server) serveStream(ctx context.Context, h *handler, self *auth.Principal, ss grpc.ServerStream) (err error) {
 	call := s.begin(ctx, h)
-	defer func() { err = call.end(recover(), err) }()
-	ctx, leave, err := s.admit(call.ctx, h, self)
+	defer func() { err = s.end(call, recover(), err) }()
+	ctx, err = s.admit(call, self)
 	if err != nil {
 		return call.refuse(err)
 	}
-	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.draining, func() { cancel(errDraining) })()
@@ -95,8 +93,11 @@ type served struct {
 	ctx      context.Context
 	span     trace.Span
 	begun    time.Time
-	refused  bool // the handler was not called
-	returned bool // the handler returned, and did not panic or exit
+	cancel   context.CancelFunc // ends the context of the handler; nil when nothing does
+	place    guard.Place        // among the calls of its method
+	entered  bool               // it holds its places: see Server.enter
+	refused  bool               // the handler was not called
+	returned bool               // the handler returned, and did not panic or exit
 }
 
 // begin opens the span of a call.
@@ -116,15 +117,19 @@ func (c *served) refuse(err error) error {
 }
 
 // end turns a panic, an exit and every error into a status error, logs once
-// what is our fault, and counts.
-func (c *served) end(panicked any, err error) error {
+// what is our fault, and counts. It gives back what the call held.
+func (s *Server) end(c *served, panicked any, err error) error {
 	switch {
 	case panicked != nil:
 		err = errPanicked.Wrap(fmt.Errorf("panic: %v\n%s", panicked, debug.Stack()))
 	case !c.refused && !c.returned:
 		err = errPanicked.Wrap(errors.New("the handler ended its goroutine"))
 	}
+	if c.cancel != nil {
+		c.cancel()
+	}
 	e := fault.From(err)
+	s.leave(c, e)
 	c.h.m.observe(e, time.Since(c.begun))
 	if c.span.IsRecording() {
 		recordFault(c.span, e)
@@ -132,6 +137,9 @@ func (c *served) end(panicked any, err error) error {
 	c.span.End()
 	if e == nil {
 		return nil
+	}
+	if e == errShed { // made beforehand: in an overload there are many
+		return c.h.shed
 	}
 	if ours(e.Code) {
 		c.h.log.ErrorContext(c.ctx, "call failed", "method", c.h.FullName, "code", e.Code.String(), "reason", e.Reason, "error", e.Error())
@@ -162,51 +170,54 @@ func recordFault(span trace.Span, e *fault.Error) {
 	}
 }
 
-// admit decides whether a call is served, cheapest refusal first, and gives it
-// the context that its handler sees. leave gives its place back.
-func (s *Server) admit(ctx context.Context, h *handler, self *auth.Principal) (_ context.Context, leave func(), err error) {
-	if expired(ctx) {
-		return nil, nil, errExpired
+// admit decides whether a call is served, cheapest refusal first, and returns
+// the context that its handler sees.
+func (s *Server) admit(c *served, self *auth.Principal) (context.Context, error) {
+	if expired(c.ctx) {
+		return nil, errExpired
 	}
-	if self != nil { // the process's own calls are bounded where they come from
-		ctx, cancel, err := s.identify(ctx, h, self)
-		return ctx, cancel, err
+	worth := guard.ParseCriticality(one(c.ctx, CriticalityHeader))
+	if self == nil { // the process's own calls are bounded where they come from
+		if err := s.enter(c, worth); err != nil {
+			return nil, err
+		}
 	}
-	select {
-	case s.places <- struct{}{}:
-	default:
-		return nil, nil, errShed
-	}
-	ctx, cancel, err := s.identify(ctx, h, nil)
-	if err != nil {
-		<-s.places
-		return nil, nil, err
-	}
-	return ctx, func() { cancel(); <-s.places }, nil
+	return s.identify(c, self, worth)
 }
 
 // identify finds out who calls and whether they may, and reads the key.
-func (s *Server) identify(ctx context.Context, h *handler, self *auth.Principal) (context.Context, context.CancelFunc, error) {
+func (s *Server) identify(c *served, self *auth.Principal, worth guard.Criticality) (context.Context, error) {
+	ctx := c.ctx
 	p, known, err := s.authenticate(ctx, self)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := auth.Authorize(p, known, h.Access); err != nil {
-		return nil, nil, err
+	if worth, err = s.worth(c, worth, p); err != nil {
+		return nil, err
+	}
+	if self == nil {
+		if err := s.quota(ctx, p, known); err != nil {
+			return nil, err
+		}
+	}
+	if err := auth.Authorize(p, known, c.h.Access); err != nil {
+		return nil, err
 	}
 	if known {
 		ctx = auth.With(ctx, p)
 	}
-	key, err := keyOf(ctx, h.Method)
+	if worth != guard.Default {
+		ctx = WithCriticality(ctx, worth)
+	}
+	key, err := keyOf(ctx, c.h.Method)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ctx = WithIncoming(ctx, h.FullName, key)
-	if _, bounded := ctx.Deadline(); !bounded && h.Deadline > 0 {
-		ctx, cancel := context.WithTimeout(ctx, h.Deadline)
-		return ctx, cancel, nil
+	ctx = WithIncoming(ctx, c.h.FullName, key)
+	if _, bounded := ctx.Deadline(); !bounded && c.h.Deadline > 0 {
+		ctx, c.cancel = context.WithTimeout(ctx, c.h.Deadline)
 	}
-	return ctx, func() {}, nil
+	return ctx, nil
 }
 
 // expired reports whether nobody waits for the call any more.

@@ -123,8 +123,11 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 // outgoing adds what a call carries: the trace, the caller's name and one
 // idempotency key for all attempts.
 func (c *client) outgoing(ctx context.Context, m *Method) context.Context {
-	pairs := make([]string, 0, 6)
+	pairs := make([]string, 0, 8)
 	pairs = append(pairs, CallerHeader, c.c.From)
+	if worth := CriticalityOf(ctx); worth != guard.Default {
+		pairs = append(pairs, CriticalityHeader, worth.String())
+	}
 	if t := telemetry.Traceparent(ctx); t != "" {
 		pairs = append(pairs, "traceparent", t)
 	}

@@ -15,8 +15,8 @@
 //	refuse inside a transaction              recover from a panic
 //	total deadline of the contract           span, metrics, one log line for a fault
 //	one idempotency key for all attempts     refuse when the deadline has passed
-//	span, trace context                      refuse what is too much
-//	retry with budget, breaker (guard)       authenticate, authorize by the contract
+//	span, trace context                      refuse what is too much, by criticality
+//	retry with budget, breaker (guard)       authenticate, quota, authorize by the contract
 //	endpoint of the balancer, transport      idempotency key
 //	                                         handler, under the contract's deadline
 //	                                         errors as google.rpc.Status

@@ -1,6 +1,10 @@
 package rpc
 
-import "context"
+import (
+	"context"
+
+	"github.com/argosy-go/argosy/guard"
+)
 
 // Metadata names of Argosy, beside the standard "authorization" and "traceparent".
 const (
@@ -8,11 +12,19 @@ const (
 	KeyHeader = "idempotency-key"
 	// CallerHeader names the calling service, for logs. It proves nothing.
 	CallerHeader = "argosy-caller"
+	// CriticalityHeader says what the call is worth in an overload: "critical",
+	// "default" or "sheddable". Only a service of the fleet is believed that its
+	// call is critical.
+	CriticalityHeader = "argosy-criticality"
+	// OriginHeader is the address for which an edge in the process makes a call.
+	// From elsewhere it is not read.
+	OriginHeader = "argosy-origin"
 )
 
 type (
 	incomingKey struct{}
 	outgoingKey struct{}
+	worthKey    struct{}
 )
 
 // incoming is what the server chain knows of the call that is being served.
@@ -53,4 +65,17 @@ func WithIdempotencyKey(ctx context.Context, key string) context.Context {
 func OutgoingIdempotencyKey(ctx context.Context) string {
 	key, _ := ctx.Value(outgoingKey{}).(string)
 	return key
+}
+
+// WithCriticality returns a context whose calls are worth c, and so are the
+// calls that are made to serve them.
+func WithCriticality(ctx context.Context, c guard.Criticality) context.Context {
+	return context.WithValue(ctx, worthKey{}, c)
+}
+
+// CriticalityOf returns what the call that is being served, or is about to be
+// made, is worth.
+func CriticalityOf(ctx context.Context) guard.Criticality {
+	c, _ := ctx.Value(worthKey{}).(guard.Criticality)
+	return c
 }

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/argosy-go/argosy/auth"
+	"github.com/argosy-go/argosy/guard"
 	"github.com/argosy-go/argosy/telemetry"
 )
 
@@ -43,9 +44,15 @@ type ServerConfig struct {
 	// Authenticator turns bearer tokens into principals. Nil: every token is
 	// refused.
 	Authenticator auth.Authenticator
-	// MaxInFlight bounds the calls from outside that are served at once; what
-	// comes on top is refused before anything else is done. Zero: 2000.
+	// MaxInFlight bounds the calls from outside that are served at once, streams
+	// included; what comes on top is refused before anything else is done.
+	// Zero: 2000.
 	MaxInFlight int
+	// Shed configures the limit that each unary method finds for itself below
+	// MaxInFlight. Zero: right for most.
+	Shed guard.ShedConfig
+	// Quota is what each caller from outside may ask for. Zero: no quota.
+	Quota guard.RateConfig
 	// MaxRecvBytes bounds a message from the network. Zero: 4 MiB.
 	MaxRecvBytes int
 }
@@ -59,7 +66,8 @@ type Server struct {
 	metrics  *serverMetrics
 	grpc     *grpc.Server
 	health   *health.Server
-	places   chan struct{}
+	gate     gate
+	rate     *guard.Rate
 	calls    sync.WaitGroup
 
 	draining context.Context
@@ -76,6 +84,9 @@ type handler struct {
 	log    *slog.Logger
 	tracer trace.Tracer
 	m      methodMetrics
+
+	shedder *guard.Shedder
+	shed    error // the refusal of a call that is too much
 }
 
 // NewServer returns a server without services.
@@ -86,13 +97,17 @@ func NewServer(c ServerConfig) *Server {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 2000
 	}
+	if c.Shed.MaxLimit == 0 {
+		c.Shed.MaxLimit = c.MaxInFlight
+	}
 	if c.MaxRecvBytes == 0 {
 		c.MaxRecvBytes = maxMessageBytes
 	}
 	s := &Server{
 		c: c, handlers: map[string]*handler{}, owners: map[string]string{},
-		metrics: newServerMetrics(c.Telemetry.Registry()), health: health.NewServer(), places: make(chan struct{}, c.MaxInFlight),
+		metrics: newServerMetrics(c.Telemetry.Registry()), health: health.NewServer(), rate: guard.NewRate(c.Quota),
 	}
+	s.gate.most = int64(c.MaxInFlight)
 	s.draining, s.drain = context.WithCancelCause(context.Background())
 	s.health.Shutdown() // until SetServing
 	s.grpc = grpc.NewServer(
@@ -154,6 +169,10 @@ func (s *Server) add(h *handler, desc *grpc.ServiceDesc, method string) error {
 	}
 	h.m = s.metrics.of(h.owner, h.FullName)
 	h.tracer = s.c.Telemetry.TracerOf(h.owner)
+	h.shedder = guard.NewShedder(s.c.Shed)
+	shed := *errShed
+	shed.Service = h.owner
+	h.shed = shed.GRPCStatus().Err()
 	s.handlers[h.FullName] = h
 	return nil
 }

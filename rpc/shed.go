@@ -1,0 +1,162 @@
+package rpc
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+
+	"github.com/argosy-go/argosy/auth"
+	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/guard"
+)
+
+var (
+	errShed  = fault.New(codes.Unavailable, fault.ReasonOverloaded, "the server has too much to do").WithRetryAfter(time.Second).Refused()
+	errQuota = fault.New(codes.ResourceExhausted, fault.ReasonQuota, "the caller makes more calls than its quota allows").Refused()
+)
+
+// gate bounds all calls from outside that a server works on, streams included.
+// The limits of the methods adapt; this one is what the machine can hold.
+type gate struct {
+	most     int64
+	inFlight atomic.Int64
+	shed     atomic.Uint64
+}
+
+func (g *gate) enter(c guard.Criticality) bool {
+	if g.inFlight.Add(1) <= c.Share(g.most) {
+		return true
+	}
+	g.inFlight.Add(-1)
+	g.shed.Add(1)
+	return false
+}
+
+// enter takes the places that a call from outside needs, or refuses it.
+func (s *Server) enter(c *served, worth guard.Criticality) error {
+	if !s.gate.enter(worth) {
+		return errShed
+	}
+	if c.h.stream == nil {
+		if c.place, c.entered = c.h.shedder.Enter(worth); !c.entered {
+			s.gate.inFlight.Add(-1)
+			return errShed
+		}
+	}
+	c.entered = true
+	return nil
+}
+
+// leave gives the places of a call back and lets the limit learn from it.
+func (s *Server) leave(c *served, e *fault.Error) {
+	if !c.entered {
+		return
+	}
+	s.gate.inFlight.Add(-1)
+	if c.h.stream != nil {
+		return
+	}
+	how := guard.Untold
+	switch {
+	case c.refused:
+	case e == nil:
+		how = guard.Served
+	case e.Code == codes.DeadlineExceeded:
+		how = guard.Expired
+	}
+	c.h.shedder.Leave(c.place, c.begun, how)
+}
+
+// worth returns what a call is worth: what it says of itself, unless somebody
+// who is no service of the fleet says that it is critical.
+func (s *Server) worth(c *served, claimed guard.Criticality, p auth.Principal) (guard.Criticality, error) {
+	if claimed != guard.Critical || p.Service != "" {
+		return claimed, nil
+	}
+	switch {
+	case !c.entered:
+	case s.gate.inFlight.Load() > guard.Default.Share(s.gate.most):
+		s.gate.shed.Add(1)
+		return guard.Default, errShed
+	case c.h.stream == nil && !c.h.shedder.Demote(&c.place):
+		return guard.Default, errShed
+	}
+	return guard.Default, nil
+}
+
+// quota charges the call to its caller: to whom it is from, or, when nobody
+// knows, to the address that it comes from.
+func (s *Server) quota(ctx context.Context, p auth.Principal, known bool) error {
+	if s.rate == nil {
+		return nil
+	}
+	caller := p.Subject
+	if !known {
+		caller = "@" + origin(ctx)
+	}
+	if wait := s.rate.Take(caller); wait > 0 {
+		return errQuota.WithRetryAfter(wait)
+	}
+	return nil
+}
+
+// origin returns the address that a call comes from, without its port. The
+// edges in the process say it for those whom they serve.
+func origin(ctx context.Context) string {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return ""
+	}
+	if _, here := p.Addr.(there); here {
+		return one(ctx, OriginHeader)
+	}
+	host, _, err := net.SplitHostPort(p.Addr.String())
+	if err != nil {
+		return p.Addr.String()
+	}
+	return host
+}
+
+// ServerState is how a [Server] stands.
+type ServerState struct {
+	// InFlight is how many calls from outside are worked on, MaxInFlight how
+	// many can be.
+	InFlight    int64 `json:"in_flight"`
+	MaxInFlight int64 `json:"max_in_flight"`
+	// Shed counts the calls that were refused because of MaxInFlight.
+	Shed uint64 `json:"shed"`
+	// Draining: no new streams are served.
+	Draining bool `json:"draining"`
+	// Quota is how the quotas of the callers stand.
+	Quota guard.RateState `json:"quota"`
+	// Methods are the unary methods, by name.
+	Methods []MethodState `json:"methods"`
+}
+
+// MethodState is how the limit of a method stands.
+type MethodState struct {
+	Service string `json:"service"`
+	Method  string `json:"method"`
+	guard.ShedState
+}
+
+// Snapshot tells how the guards of the server stand, for operators.
+func (s *Server) Snapshot() ServerState {
+	st := ServerState{
+		InFlight: s.gate.inFlight.Load(), MaxInFlight: s.gate.most, Shed: s.gate.shed.Load(),
+		Draining: s.draining.Err() != nil, Quota: s.rate.State(),
+	}
+	for _, h := range s.handlers {
+		if h.stream == nil {
+			st.Methods = append(st.Methods, MethodState{Service: h.owner, Method: h.FullName, ShedState: h.shedder.State()})
+		}
+	}
+	slices.SortFunc(st.Methods, func(a, b MethodState) int { return cmp.Compare(a.Method, b.Method) })
+	return st
+}
