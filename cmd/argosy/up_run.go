@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -105,7 +106,7 @@ func (r *running) plan(w wishes) error {
 		return err
 	}
 	r.env = append(r.program.env, "ARGOSY_DATA="+about.Data)
-	if w.oneProcess || about.Broker != "embedded" {
+	if w.oneProcess || about.Broker != "embedded" || !r.needBroker() {
 		return nil
 	}
 	address, err := free.free()
@@ -123,6 +124,16 @@ func (r *running) plan(w wishes) error {
 	})
 	r.env = append(r.env, "ARGOSY_BROKER=nats://"+address)
 	return nil
+}
+
+// needBroker reports whether a service that runs needs a broker.
+func (r *running) needBroker() bool {
+	for _, s := range r.program.about.Services {
+		if s.NeedsBroker && slices.ContainsFunc(r.units, func(u unit) bool { return u.Service == s.Name }) {
+			return true
+		}
+	}
+	return false
 }
 
 // run starts the fleet, waits for its end and drains it.
