@@ -143,14 +143,16 @@ func (s *suite) loses() {
 }
 
 func (s *suite) dies() {
-	if !s.registrar() || s.Die == nil {
+	if s.Mortal == nil {
 		return
 	}
-	s.register("stock", one)
+	r, die := s.Mortal(s.t)
+	s.registerWith(r, "stock", one)
+	s.register("stock", two)
 	w := s.watch("stock")
-	w.wants("registrar's rule 1: a registration", one)
-	s.Die(s.t)
-	w.wants("registrar's rule 3: the process died")
+	w.wants("registrar's rule 1: registrations of two processes", one, two)
+	die()
+	w.wants("registrar's rule 3: one process died, the other did not", two)
 }
 
 func (s *suite) refuses() {

@@ -39,9 +39,9 @@ type Kit struct {
 	// Lose makes the source forget all registrations, as when it was away for
 	// longer than they live. Nil: it does not forget.
 	Lose func(t *testing.T)
-	// Die ends whoever renews registrations without withdrawing them, as a
-	// crash would. Nil: not tested.
-	Die func(t *testing.T)
+	// Mortal returns another registrar of the same source, and what ends it
+	// without a farewell, as a crash would. Nil: not tested.
+	Mortal func(t *testing.T) (r discovery.Registrar, die func())
 	// Hinted says that changes are found on a hint or when a TTL ends, not pushed.
 	Hinted bool
 }
@@ -107,7 +107,12 @@ func (s *suite) publish(service string, addrs ...string) {
 
 func (s *suite) register(service, addr string) discovery.Lease {
 	s.t.Helper()
-	l, err := s.Discovery.(discovery.Registrar).Register(s.t.Context(), discovery.Registration{Service: service, Addr: addr, TTL: 2 * time.Second})
+	return s.registerWith(s.Discovery.(discovery.Registrar), service, addr)
+}
+
+func (s *suite) registerWith(r discovery.Registrar, service, addr string) discovery.Lease {
+	s.t.Helper()
+	l, err := r.Register(s.t.Context(), discovery.Registration{Service: service, Addr: addr, TTL: 2 * time.Second})
 	if err != nil {
 		s.t.Fatalf("Register %s %s: %v", service, addr, err)
 	}
