@@ -21,8 +21,8 @@ type ConnOptions struct {
 	// Principal is who calls: a service of the process, which needs no token.
 	// Nil: the call is from outside, and is authenticated by its metadata.
 	Principal *auth.Principal
-	// Wire makes messages go through bytes, as on a network: what only works
-	// in process is found. It is the default in tests.
+	// Wire makes messages go through bytes, as on a network, and holds them to
+	// its limits: what only works in process is found. It is the default in tests.
 	Wire bool
 }
 
@@ -31,6 +31,15 @@ type ConnOptions struct {
 // goroutine of its own, and a caller whose deadline passes does not wait for
 // it. Context values do not cross; metadata, deadlines and cancellation do.
 func (s *Server) Conn(o ConnOptions) grpc.ClientConnInterface { return &local{server: s, o: o} }
+
+// bytes returns how many bytes a message may have: most when messages go
+// through bytes, and 0 when they do not.
+func (o ConnOptions) bytes(most int) int {
+	if o.Wire {
+		return most
+	}
+	return 0
+}
 
 // local is an in-process connection.
 type local struct {
@@ -92,7 +101,7 @@ func (l *localCall) wait(ctx context.Context, reply any, opts []grpc.CallOption)
 	if l.err != nil {
 		return l.err
 	}
-	return copyInto(reply, l.reply, l.c.o.Wire)
+	return copyInto(reply, l.reply, l.c.o.bytes(maxMessageBytes))
 }
 
 // request copies the request for the handler, unless the caller has gone.
@@ -102,7 +111,7 @@ func (l *localCall) request(into any) error {
 	if l.left {
 		return status.Error(codes.Canceled, "the caller has gone")
 	}
-	return copyInto(into, l.args, l.c.o.Wire)
+	return copyInto(into, l.args, l.c.o.bytes(l.c.server.c.MaxRecvBytes))
 }
 
 // serve runs the server chain. A Goexit in the handler ends the call as a panic would.
@@ -151,8 +160,8 @@ func (b bare) Value(any) any               { return nil }
 // AfterFunc lets package context watch the parent without a goroutine.
 func (b bare) AfterFunc(f func()) func() bool { return context.AfterFunc(b.parent, f) }
 
-// copyInto makes dst equal to src, through bytes when wire is set.
-func copyInto(dst, src any, wire bool) error {
+// copyInto makes dst equal to src, through at most most bytes unless that is 0.
+func copyInto(dst, src any, most int) error {
 	to, ok := dst.(proto.Message)
 	if !ok {
 		return status.Errorf(codes.Internal, "%T is not a protobuf message", dst)
@@ -161,10 +170,13 @@ func copyInto(dst, src any, wire bool) error {
 	if !ok {
 		return status.Errorf(codes.Internal, "%T is not a protobuf message", src)
 	}
-	if wire || to.ProtoReflect().Descriptor() != from.ProtoReflect().Descriptor() {
+	if most > 0 || to.ProtoReflect().Descriptor() != from.ProtoReflect().Descriptor() {
 		b, err := proto.Marshal(from)
 		if err != nil {
 			return status.Errorf(codes.Internal, "encode %T: %v", src, err)
+		}
+		if most > 0 && len(b) > most {
+			return errTooLong(len(b), most)
 		}
 		if err := proto.Unmarshal(b, to); err != nil {
 			return status.Errorf(codes.Internal, "decode %T: %v", dst, err)
@@ -174,6 +186,11 @@ func copyInto(dst, src any, wire bool) error {
 	proto.Reset(to)
 	proto.Merge(to, from)
 	return nil
+}
+
+// errTooLong is what a message over the limit gives on the network.
+func errTooLong(bytes, most int) error {
+	return status.Errorf(codes.ResourceExhausted, "received message larger than max (%d vs. %d)", bytes, most)
 }
 
 // transport is the server's side of headers and trailers; it implements

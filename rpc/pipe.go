@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"io"
+	"math"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -22,7 +23,7 @@ func (c *local) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 		return nil, err
 	}
 	p := &pipe{
-		desc: desc, wire: c.o.Wire, ctx: ctx, t: &transport{method: method}, opts: opts,
+		desc: desc, o: c.o, most: c.server.c.MaxRecvBytes, ctx: ctx, t: &transport{method: method}, opts: opts,
 		up: make(chan proto.Message, window), down: make(chan proto.Message, window),
 		headed: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -57,7 +58,8 @@ func (c *local) streamOfUnary(h *handler, s *serverPipe) error {
 // pipe is an in-process stream; itself it is the client's side.
 type pipe struct {
 	desc *grpc.StreamDesc
-	wire bool
+	o    ConnOptions
+	most int // bytes of a message to the server, where messages go through bytes
 	ctx  context.Context
 	t    *transport
 	opts []grpc.CallOption
@@ -125,7 +127,7 @@ func (p *pipe) SendMsg(m any) error {
 	if p.closed {
 		return status.Error(codes.Internal, "SendMsg was called after CloseSend")
 	}
-	msg, err := clone(m, p.wire)
+	msg, err := clone(m, p.o.Wire)
 	if err != nil {
 		return err
 	}
@@ -152,7 +154,7 @@ func (p *pipe) RecvMsg(m any) error {
 	if err != nil {
 		return err
 	}
-	if err := copyInto(m, msg, p.wire); err != nil {
+	if err := copyInto(m, msg, p.o.bytes(maxMessageBytes)); err != nil {
 		return err
 	}
 	if p.desc.ServerStreams {
@@ -207,7 +209,7 @@ func (s *serverPipe) SetTrailer(md metadata.MD)       { _ = s.p.t.SetTrailer(md)
 func (s *serverPipe) Context() context.Context        { return s.ctx }
 
 func (s *serverPipe) SendMsg(m any) error {
-	msg, err := clone(m, s.p.wire)
+	msg, err := clone(m, s.p.o.Wire)
 	if err != nil {
 		return err
 	}
@@ -238,7 +240,12 @@ func (s *serverPipe) received(m any, msg proto.Message, ok bool) error {
 	if !ok {
 		return io.EOF
 	}
-	return copyInto(m, msg, false) // it was copied, through bytes if need be, when it was sent
+	if s.p.o.Wire {
+		if n := proto.Size(msg); n > s.p.most {
+			return errTooLong(n, s.p.most)
+		}
+	}
+	return copyInto(m, msg, 0) // it was copied, through bytes if need be, when it was sent
 }
 
 // clone returns a copy of a message that nobody else has.
@@ -251,5 +258,5 @@ func clone(m any, wire bool) (proto.Message, error) {
 		return proto.Clone(msg), nil
 	}
 	into := msg.ProtoReflect().New().Interface()
-	return into, copyInto(into, msg, true)
+	return into, copyInto(into, msg, math.MaxInt)
 }

@@ -8,10 +8,12 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -55,6 +57,10 @@ type ServerConfig struct {
 	Quota guard.RateConfig
 	// MaxRecvBytes bounds a message from the network. Zero: 4 MiB.
 	MaxRecvBytes int
+	// MaxConnectionAge is when a connection is ended with GOAWAY, so that its
+	// client spreads its calls anew; calls under way get a minute more. It
+	// varies by a tenth, so that clients do not come back together. Zero: 30 min.
+	MaxConnectionAge time.Duration
 }
 
 // Server serves contracts, in the process and over gRPC. Register comes before
@@ -68,6 +74,7 @@ type Server struct {
 	health   *health.Server
 	gate     gate
 	rate     *guard.Rate
+	floods   atomic.Uint64 // connections that were closed for one
 	calls    sync.WaitGroup
 
 	draining context.Context
@@ -103,6 +110,9 @@ func NewServer(c ServerConfig) *Server {
 	if c.MaxRecvBytes == 0 {
 		c.MaxRecvBytes = maxMessageBytes
 	}
+	if c.MaxConnectionAge == 0 {
+		c.MaxConnectionAge = maxConnectionAge
+	}
 	s := &Server{
 		c: c, handlers: map[string]*handler{}, owners: map[string]string{},
 		metrics: newServerMetrics(c.Telemetry.Registry()), health: health.NewServer(), rate: guard.NewRate(c.Quota),
@@ -111,6 +121,7 @@ func NewServer(c ServerConfig) *Server {
 	s.draining, s.drain = context.WithCancelCause(context.Background())
 	s.health.Shutdown() // until SetServing
 	s.grpc = grpc.NewServer(
+		grpc.Creds(floodgate{insecure.NewCredentials(), &s.floods}),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(c.MaxRecvBytes),
@@ -118,7 +129,7 @@ func NewServer(c ServerConfig) *Server {
 		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
 		grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionIdle: idleConnection, MaxConnectionAge: maxConnectionAge, MaxConnectionAgeGrace: ageGrace, Time: pingAfter,
+			MaxConnectionIdle: idleConnection, MaxConnectionAge: c.MaxConnectionAge, MaxConnectionAgeGrace: ageGrace, Time: pingAfter,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing, PermitWithoutStream: true}),
 	)

@@ -131,6 +131,9 @@ type ServerState struct {
 	MaxInFlight int64 `json:"max_in_flight"`
 	// Shed counts the calls that were refused because of MaxInFlight.
 	Shed uint64 `json:"shed"`
+	// Floods counts the connections that were closed because they reset calls
+	// in masses.
+	Floods uint64 `json:"floods"`
 	// Draining: no new streams are served.
 	Draining bool `json:"draining"`
 	// Quota is how the quotas of the callers stand.
@@ -150,6 +153,7 @@ type MethodState struct {
 func (s *Server) Snapshot() ServerState {
 	st := ServerState{
 		InFlight: s.gate.inFlight.Load(), MaxInFlight: s.gate.most, Shed: s.gate.shed.Load(),
+		Floods:   s.floods.Load(),
 		Draining: s.draining.Err() != nil, Quota: s.rate.State(),
 	}
 	for _, h := range s.handlers {
