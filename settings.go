@@ -16,9 +16,9 @@ type settings struct {
 	AddrFile  string `usage:"file that receives the chosen addresses as JSON once the fleet is ready"`
 	Data      string `usage:"data directory (default: a directory of the program's in the user's state directory)"`
 	Only      string `usage:"run only these services, separated by commas"`
-	Peers     string `usage:"where contracts that run elsewhere are reached, as service=host:port, separated by commas"`
+	Peers     string `usage:"where contracts that run elsewhere are reached, as service=host:port, separated by commas; several of one by bars"`
 	Edge      bool   `default:"false" usage:"serve the routes of all services of the program on the HTTP edge: those of services elsewhere by their peers"`
-	HTTPPeers string `usage:"with --edge, where pages and webhooks of services elsewhere are reached, as service=host:port, separated by commas"`
+	HTTPPeers string `usage:"with --edge, where pages and webhooks of services elsewhere are reached, as service=host:port, separated by commas; several of one by bars"`
 	AuthKey   string `usage:"file of the key that signs tokens, shared by the processes of a fleet (default: in the data directory)"`
 	Store     string `usage:"URL of the store"`
 	Broker    string `usage:"URL of the broker"`

@@ -69,6 +69,7 @@ type fleet struct {
 	out     *output
 	exited  chan struct{}
 	exitErr error
+	here    func() error // stops a fleet that is in this process; nil: it is not
 	addrs   struct{ HTTP, GRPC, Admin string }
 	token   string
 	header  map[string]string // sent with every request
@@ -154,6 +155,9 @@ func (f *fleet) killGroup() {
 // stop asks the shop to drain and returns how it ended.
 func (f *fleet) stop() error {
 	f.t.Helper()
+	if f.here != nil {
+		return f.here()
+	}
 	if err := f.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		f.t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func order(token string, products ...string) placement {
 }
 
 func TestAnOrderIsPlacedPaidAndShipped(t *testing.T) {
-	eachStore(t, func(t *testing.T, f *fleet) {
+	eachMode(t, func(t *testing.T, f *fleet) {
 		t.Logf("ready after %s", f.took)
 		f.signIn("customer@shop.test")
 		p := f.products()
@@ -50,7 +50,7 @@ func TestAnOrderIsPlacedPaidAndShipped(t *testing.T) {
 }
 
 func TestADeclinedCardCancelsTheOrderAndReleasesTheStock(t *testing.T) {
-	eachStore(t, func(t *testing.T, f *fleet) {
+	eachMode(t, func(t *testing.T, f *fleet) {
 		f.signIn("customer@shop.test")
 		p := f.products()
 		before := f.must("GET", "/v1/products/"+p[0]+"/stock", "", nil).field("onHand")
@@ -66,7 +66,7 @@ func TestADeclinedCardCancelsTheOrderAndReleasesTheStock(t *testing.T) {
 }
 
 func TestATimeoutAfterTheBankBookedIsCapturedOnce(t *testing.T) {
-	eachStore(t, func(t *testing.T, f *fleet) {
+	eachMode(t, func(t *testing.T, f *fleet) {
 		f.signIn("customer@shop.test")
 		id := f.must("POST", "/v1/orders", "k1", order("tok_timeout_after_commit", f.products()[0])).field("id")
 		if s := f.awaitEnd(id); s != "CONFIRMED" {
@@ -90,7 +90,7 @@ func TestATimeoutAfterTheBankBookedIsCapturedOnce(t *testing.T) {
 }
 
 func TestOneKeySent64TimesMakesOneOrder(t *testing.T) {
-	eachStore(t, func(t *testing.T, f *fleet) {
+	eachMode(t, func(t *testing.T, f *fleet) {
 		f.signIn("customer@shop.test")
 		p := f.products()
 		replies := make([]reply, 64)
@@ -126,7 +126,7 @@ func TestOneKeySent64TimesMakesOneOrder(t *testing.T) {
 }
 
 func TestACancellationEndsCleanlyWhereverItStrikes(t *testing.T) {
-	eachStore(t, func(t *testing.T, f *fleet) {
+	eachMode(t, func(t *testing.T, f *fleet) {
 		f.signIn("customer@shop.test")
 		p := f.products()
 		var all sync.WaitGroup

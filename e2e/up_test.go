@@ -185,13 +185,20 @@ func journaled(t testing.TB, dir string) int {
 	return n
 }
 
-// underLoad runs shop load and calls do once orders are acknowledged.
-func (f *fleet) underLoad(duration time.Duration, do func()) {
+// loaded is what shop load --output json tells.
+type loaded struct {
+	Acknowledged, Failed int
+	Errors               map[string]int
+}
+
+// underLoad runs shop load, calls do once orders are acknowledged, and returns
+// what the customers saw.
+func (f *fleet) underLoad(duration time.Duration, do func()) loaded {
 	f.t.Helper()
 	cmd := exec.Command(f.bin, "load", "--url", "http://"+f.addrs.HTTP, "--data", f.dir, "--rate", "20", "--duration", duration.String(), "--output", "json")
 	cmd.Env = append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password)
-	out := &output{}
-	cmd.Stdout, cmd.Stderr = out, out
+	out, errs := &output{}, &output{}
+	cmd.Stdout, cmd.Stderr = out, errs
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
@@ -199,16 +206,21 @@ func (f *fleet) underLoad(duration time.Duration, do func()) {
 	for tick := time.Tick(10 * time.Millisecond); journaled(f.t, f.dir) < 10; {
 		select {
 		case <-deadline:
-			f.t.Fatalf("the load acknowledges nothing\n%s\n%s", out, f.out)
+			f.t.Fatalf("the load acknowledges nothing\n%s\n%s", errs, f.out)
 		case <-tick:
 		}
 	}
 	do()
 	err := cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) { // 1: some customers gave up
-		f.t.Fatalf("shop load: %v\n%s", err, out)
+		f.t.Fatalf("shop load: %v\n%s", err, errs)
 	}
 	f.t.Logf("load: %s", strings.TrimSpace(out.String()))
+	var r loaded
+	if err := json.Unmarshal([]byte(out.String()), &r); err != nil {
+		f.t.Fatalf("shop load: %v\n%s", err, out)
+	}
+	return r
 }
 
 func TestOneProcessAServiceLosesNothingWhenProcessesAreKilled(t *testing.T) {
