@@ -129,7 +129,7 @@ var troubles = []trouble{
 func TestTheShopCrashedEverywhere(t *testing.T) {
 	t.Run("SQLite", func(t *testing.T) { crashEverywhere(t, onSQLite, sample{most: 4, parallel: 6, every: 1}) })
 	if pgtest.Available() {
-		t.Run("Postgres", func(t *testing.T) { crashEverywhere(t, onPostgres, sample{most: 3, parallel: 3, every: 4}) })
+		t.Run("Postgres", func(t *testing.T) { crashEverywhere(t, onPostgres(t), sample{most: 3, parallel: 3, every: 4}) })
 	}
 }
 
@@ -138,10 +138,32 @@ type backend func(t testing.TB, c *argosytest.Config) (drop func())
 
 func onSQLite(testing.TB, *argosytest.Config) func() { return func() {} }
 
-func onPostgres(t testing.TB, c *argosytest.Config) func() {
-	url, drop := pgtest.Create(t)
-	c.Store, c.StoreURL = postgres.Opener{MaxConns: 2}, url // many fleets share one server
-	return drop
+// onPostgres gives each scenario a copy of a database in which the shop has
+// been started once: its first start takes longer than all that follows.
+func onPostgres(t *testing.T) backend {
+	url := pgtest.Database(t)
+	f := argosytest.StartConfig(t, argosytest.Config{Services: crashed(), Store: crashStore, StoreURL: url})
+	f.AwaitQuiet(t) // its broker goes with it
+	if err := f.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	create := pgtest.Copies(t, url)
+	return func(t testing.TB, c *argosytest.Config) func() {
+		mine, drop := create(t)
+		c.Store, c.StoreURL = crashStore, mine
+		return drop
+	}
+}
+
+// crashStore has few connections, since many fleets share one server.
+var crashStore = postgres.Opener{MaxConns: 2}
+
+// crashed are the services that are crashed.
+func crashed() []argosy.Service {
+	return []argosy.Service{
+		identity.Service, catalog.Service, cart.Service, shoporder.Service, inventory.Service,
+		payment.Service, shipping.Service, notify.Service,
+	}
 }
 
 // sample is how thorough a test is that is not thorough: every so many
@@ -192,12 +214,9 @@ func scenario(t testing.TB, j journey, tr trouble, on backend) argosytest.Scenar
 	}
 	c := &customer{journey: j, trouble: tr, outside: newPartners(t, dir, tr, j.delivery)}
 	config := argosytest.Config{
-		Services: []argosy.Service{
-			identity.Service, catalog.Service, cart.Service, shoporder.Service, inventory.Service,
-			payment.Service, shipping.Service, notify.Service,
-		},
-		Dir:     dir,
-		Network: &argosytest.Network{Decide: c.decide},
+		Services: crashed(),
+		Dir:      dir,
+		Network:  &argosytest.Network{Decide: c.decide},
 		Args: []string{
 			"--payment.bank-url=" + c.outside.bank, "--payment.bank-timeout=" + cmp.Or(tr.patience, 2*time.Second).String(),
 			"--shipping.carrier-url=" + c.outside.carrier,

@@ -181,6 +181,25 @@ func Create(tb testing.TB) (mine string, drop func()) {
 	}
 }
 
+// Copies returns a function like [Create] whose databases are copies of the one
+// at from, which nobody uses any more.
+func Copies(tb testing.TB, from string) func(tb testing.TB) (mine string, drop func()) {
+	tb.Helper()
+	u, err := url.Parse(from)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	root, template := Server(tb), strings.TrimPrefix(u.Path, "/")
+	return func(tb testing.TB) (string, func()) {
+		tb.Helper()
+		name := "argosy_" + strings.ToLower(rand.Text())
+		Exec(tb, root, "CREATE DATABASE "+name+" TEMPLATE "+template)
+		mine := *u
+		mine.Path = "/" + name
+		return mine.String(), func() { Exec(tb, root, "DROP DATABASE "+name+" WITH (FORCE)") }
+	}
+}
+
 // empty makes a database what it was when it was created.
 const empty = `
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
