@@ -73,6 +73,19 @@ func TestAnExpiredDeadlineNeverReachesTheHandler(t *testing.T) {
 	}
 }
 
+// overdue is a context whose deadline has passed and whose timer has not fired.
+type overdue struct{ context.Context }
+
+func (overdue) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
+func TestADeadlineCountsBeforeItsTimerFires(t *testing.T) {
+	s := (&scripted{unary: func(context.Context) error { t.Error("the handler was called"); return nil }}).server(t, rpc.ServerConfig{})
+	_, err := within(s).EmptyCall(overdue{t.Context()}, &pb.Empty{})
+	if e := fault.From(err); e == nil || e.Reason != "DEADLINE_EXPIRED" || !e.NotDone || e.HTTPStatus() != 504 {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAHandlerThatEndsItsGoroutineEndsTheCall(t *testing.T) {
 	s := (&scripted{unary: func(context.Context) error { runtime.Goexit(); return nil }}).server(t, rpc.ServerConfig{})
 	_, err := within(s).EmptyCall(t.Context(), &pb.Empty{})

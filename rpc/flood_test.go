@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	pb "google.golang.org/grpc/interop/grpc_testing"
 
 	"github.com/argosy-go/argosy/rpc"
@@ -39,12 +40,12 @@ func literal(name, value string) []byte {
 	return append(append(b, byte(len(value))), value...)
 }
 
-// opening returns what opens a call.
-func opening(stream uint32) []byte {
+// opening returns what opens a call, with more headers.
+func opening(stream uint32, more ...byte) []byte {
 	const endHeaders = 4
 	return frame(1, endHeaders, stream, slices.Concat(literal(":method", "POST"), literal(":scheme", "http"),
 		literal(":path", "/grpc.testing.TestService/FullDuplexCall"), literal(":authority", "x"),
-		literal("content-type", "application/grpc"), literal("te", "trailers"), literal("authorization", "Bearer good"))...)
+		literal("content-type", "application/grpc"), literal("te", "trailers"), literal("authorization", "Bearer good"), more)...)
 }
 
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -121,5 +122,33 @@ func TestAClientThatCancelsMuchIsNoFlood(t *testing.T) {
 	})
 	if n := s.Snapshot().Floods; n != 0 || closed {
 		t.Errorf("%d floods, closed %t", n, closed)
+	}
+}
+
+func TestACallThatArrivesTooLateNeverReachesTheHandler(t *testing.T) {
+	impl := &scripted{stream: func(grpc.BidiStreamingServer[pb.StreamingOutputCallRequest, pb.StreamingOutputCallResponse]) error {
+		t.Error("the handler was called")
+		return nil
+	}}
+	_, _, addr := listening(t, rpc.ServerConfig{}, impl)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write(slices.Concat([]byte(preface), frame(4, 0, 0), opening(1, literal("grpc-timeout", "1n")...))); err != nil {
+		t.Fatal(err)
+	}
+	for head := make([]byte, 9); ; {
+		if _, err := io.ReadFull(conn, head); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.CopyN(io.Discard, conn, int64(head[0])<<16|int64(head[1])<<8|int64(head[2])); err != nil {
+			t.Fatal(err)
+		}
+		const headers, rstStream, endStream = 1, 3, 1
+		if of := binary.BigEndian.Uint32(head[5:]); of == 1 && (head[3] == rstStream || head[3] == headers && head[4]&endStream != 0) {
+			return // it has ended
+		}
 	}
 }
