@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,10 +45,15 @@ func twoProcesses(t *testing.T, back, front argosy.Service) (edge *argosy.Fleet)
 
 func TestTheEdgeServesTheRoutesOfServicesElsewhere(t *testing.T) {
 	keys := make(chan string, 1)
+	var tries atomic.Int32
 	greet := func(ctx context.Context, name string) (string, error) {
 		switch name {
 		case "nobody":
 			return "", fault.New(codes.NotFound, "NO_SUCH_GUEST", "there is no %s", name)
+		case "busy":
+			if tries.Add(1) == 1 {
+				return "", fault.New(codes.Unavailable, "RESTARTING", "not now").Refused()
+			}
 		case "keyed":
 			keys <- rpc.IdempotencyKey(ctx)
 		}
@@ -60,6 +66,9 @@ func TestTheEdgeServesTheRoutesOfServicesElsewhere(t *testing.T) {
 	}
 	if code, body := post(t, url+"/v1/greetings", `{"name":"nobody"}`); code != 404 || !strings.Contains(body, "NO_SUCH_GUEST") {
 		t.Errorf("an error: %d %s", code, body)
+	}
+	if code, body := post(t, url+"/v1/greetings", `{"name":"busy"}`); code != 200 || tries.Load() != 2 {
+		t.Errorf("what was not done is not done again: %d %s, %d tries", code, body, tries.Load())
 	}
 	if code, body := post(t, url+"/v1/greetings", `{"nmae":"Ada"}`); code != 400 {
 		t.Errorf("a bad request: %d %s", code, body)

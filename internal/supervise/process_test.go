@@ -47,9 +47,7 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println("child", child.Process.Pid)
 	case "supervisor":
-		p := Start(spec("ends", io.Discard), Config{})
-		<-p.Ready()
-		fmt.Println("child", p.Status().PID)
+		Start(spec("ends", os.Stdout), Config{}) // its output is not through this process
 	}
 	<-signals
 	fmt.Println("ends")
@@ -286,14 +284,18 @@ func TestAProcessEndsWithItsSupervisor(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	out.await(t, "pid ")
 	var child int
-	if _, err := fmt.Sscan(out.await(t, "child "), &child); err != nil {
+	if _, err := fmt.Sscan(out.await(t, "pid "), &child); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // it was killed
+	t.Cleanup(func() {
+		_ = syscall.Kill(child, syscall.SIGKILL) // it has ended, unless the test failed
+		_ = cmd.Wait()                           // it was killed
+	})
 	limit := time.After(20 * time.Second)
 	for tick := time.Tick(time.Millisecond); ; {
 		if gone(child) {
