@@ -250,11 +250,16 @@ var errRestless = errors.New("the fleet does not become quiet")
 func (f *Fleet) awaitQuiet(ctx context.Context) error {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
+	last := "nobody has said for what"
 	for calm := 0; ; {
 		waits, err := f.Waiting(ctx)
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w: %s", errRestless, last)
+		}
 		if err != nil {
 			return err
 		}
+		last = waits
 		if waits == "" {
 			calm++
 		} else {

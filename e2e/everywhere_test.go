@@ -95,7 +95,7 @@ var troubles = []trouble{
 		}
 		return answers
 	}},
-	{name: "authorizations always time out", token: bank.TokenOK, patience: 100 * time.Millisecond, ends: "CANCELLED", bank: func(kind string, nth int) manner {
+	{name: "authorizations always time out", token: bank.TokenOK, patience: 300 * time.Millisecond, ends: "CANCELLED", bank: func(kind string, nth int) manner {
 		if kind != "authorizations" {
 			return answers
 		}
