@@ -42,6 +42,7 @@ func (f *Fleet) close(ctx context.Context) error {
 func (f *Fleet) drain(ctx context.Context) error {
 	f.ready.Store(false)
 	f.server.SetServing(false)
+	f.withdraw(ctx)
 	pause(ctx, f.set.DrainWait)
 	errs := []error{
 		f.workers.stop(ctx, service.Intake),

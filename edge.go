@@ -45,10 +45,10 @@ func (f *Fleet) edgeConn(peers map[string]string) (grpc.ClientConnInterface, err
 	}
 	all := &everywhere{here: here, there: map[string]remote{}}
 	for _, s := range f.every {
-		if f.runs(s.Name()) || peers[s.Name()] == "" {
+		if f.runs(s.Name()) || !f.finds(peers, s.Name()) {
 			continue
 		}
-		conn, closer, err := rpc.Dial(peers[s.Name()], rpc.DialOptions{})
+		conn, closer, err := f.dial(peers, s.Name(), rpc.DialOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("edge: connect to service %s: %w", s.Name(), err)
 		}

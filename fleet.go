@@ -18,6 +18,7 @@ import (
 
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/discovery"
 	"github.com/argosy-go/argosy/guard"
 	"github.com/argosy-go/argosy/idempotency"
 	"github.com/argosy-go/argosy/rpc"
@@ -28,29 +29,31 @@ import (
 
 // Fleet is a running program.
 type Fleet struct {
-	program  Program
-	begun    time.Time
-	set      settings
-	tel      *telemetry.Telemetry
-	every    []*service.Setup  // of the whole program
-	services []*service.Setup  // that this process runs
-	owners   map[string]string // contract to service, of the whole program
-	broker   broker.Broker
-	signer   *auth.Signer
-	server   *rpc.Server
-	peers    []func() error
-	lines    lines
-	http     *drainable
-	admin    *drainable
-	serving  sync.WaitGroup
-	workers  *workers
-	ready    atomic.Bool
-	failed   chan struct{}
-	failOnce sync.Once
-	failure  atomic.Pointer[error]
-	closers  []closer
-	stopOnce sync.Once
-	stopErr  error
+	program   Program
+	begun     time.Time
+	set       settings
+	tel       *telemetry.Telemetry
+	every     []*service.Setup  // of the whole program
+	services  []*service.Setup  // that this process runs
+	owners    map[string]string // contract to service, of the whole program
+	broker    broker.Broker
+	signer    *auth.Signer
+	server    *rpc.Server
+	peers     []func() error
+	discovery discovery.Discovery // nil: none is set
+	leases    []discovery.Lease
+	lines     lines
+	http      *drainable
+	admin     *drainable
+	serving   sync.WaitGroup
+	workers   *workers
+	ready     atomic.Bool
+	failed    chan struct{}
+	failOnce  sync.Once
+	failure   atomic.Pointer[error]
+	closers   []closer
+	stopOnce  sync.Once
+	stopErr   error
 }
 
 // closer undoes one step of the start.
@@ -88,7 +91,7 @@ func Start(ctx context.Context, p Program) (*Fleet, error) {
 func (f *Fleet) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		f.checkGraph, f.openTelemetry, f.openData, f.listen, f.openStoresAndBroker,
-		f.buildServer, f.bindClients, f.runStartHooks, f.serve,
+		f.buildServer, f.openDiscovery, f.bindClients, f.runStartHooks, f.serve,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -96,6 +99,9 @@ func (f *Fleet) start(ctx context.Context) error {
 	}
 	f.ready.Store(true)
 	f.server.SetServing(true)
+	if err := f.announce(ctx); err != nil {
+		return err
+	}
 	f.banner(time.Since(f.begun))
 	return f.lines.write(f.set.AddrFile) // last: whoever waits for the file finds everything there
 }
@@ -242,7 +248,7 @@ func (f *Fleet) transport(s *service.Setup, late *rpc.Late, peers map[string]str
 	if f.serverOf(contract) != nil {
 		return f.server.Conn(rpc.ConnOptions{Principal: &self, Wire: f.program.Wire}), nil
 	}
-	conn, closer, err := rpc.Dial(peers[f.owners[contract]], rpc.DialOptions{Token: serviceToken(f.signer, s.Name())})
+	conn, closer, err := f.dial(peers, f.owners[contract], rpc.DialOptions{Token: serviceToken(f.signer, s.Name())})
 	if err != nil {
 		return nil, fmt.Errorf("service %s: connect to %s: %w", s.Name(), contract, err)
 	}

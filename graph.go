@@ -28,8 +28,8 @@ func (f *Fleet) checkGraph(context.Context) error {
 			switch {
 			case owner == "":
 				errs = append(errs, fmt.Errorf("service %s calls %s, which no service of this program serves", s.Name(), contract))
-			case peers[owner] == "":
-				errs = append(errs, fmt.Errorf("service %s calls %s of service %s, which does not run in this process: add it to --only, or say where it is with --peers %s=host:port", s.Name(), contract, owner, owner))
+			case !f.finds(peers, owner):
+				errs = append(errs, fmt.Errorf("service %s calls %s of service %s, which does not run in this process: add it to --only, or say where it is with --peers %s=host:port or --discovery", s.Name(), contract, owner, owner))
 			}
 		}
 	}

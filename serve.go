@@ -116,7 +116,7 @@ func mount(mux *http.ServeMux, pattern string, h http.Handler) (err error) {
 func (f *Fleet) routed(peers map[string]string) ([]protoreflect.ServiceDescriptor, error) {
 	var all []protoreflect.ServiceDescriptor
 	for _, s := range f.published() {
-		if !f.runs(s.Name()) && peers[s.Name()] == "" {
+		if !f.runs(s.Name()) && !f.finds(peers, s.Name()) {
 			continue
 		}
 		own, err := contracts(s)

@@ -1,4 +1,4 @@
-// Package engine says which stores and brokers a program can run on. A set is
+// Package engine says which stores, brokers and discoveries a program can use. A set is
 // a plain value handed to argosy.Main, so that a binary links only what it
 // uses and nothing registers itself:
 //
@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/argosy-go/argosy/broker"
+	"github.com/argosy-go/argosy/discovery"
 	"github.com/argosy-go/argosy/store"
 )
 
@@ -22,6 +23,8 @@ import (
 type Set struct {
 	Stores  map[string]store.Opener
 	Brokers map[string]broker.Opener
+	// Discoveries find services that run elsewhere. None is used unless it is set.
+	Discoveries map[string]discovery.Opener
 	// DefaultStore and DefaultBroker are the URLs used when nothing is set,
 	// as in "sqlite:" and "embedded:".
 	DefaultStore  string
@@ -33,6 +36,11 @@ func (s Set) Store(url string) (store.Opener, error) { return pick("store", url,
 
 // Broker returns the broker adapter for a URL.
 func (s Set) Broker(url string) (broker.Opener, error) { return pick("broker", url, s.Brokers) }
+
+// Discovery returns the discovery adapter for a URL.
+func (s Set) Discovery(url string) (discovery.Opener, error) {
+	return pick("discovery", url, s.Discoveries)
+}
 
 func pick[T any](what, url string, from map[string]T) (T, error) {
 	scheme, _, _ := strings.Cut(url, ":")
@@ -46,13 +54,20 @@ func pick[T any](what, url string, from map[string]T) (T, error) {
 
 // With returns a set that has the adapters of both; those of more win.
 func (s Set) With(more Set) Set {
-	out := Set{Stores: maps.Clone(s.Stores), Brokers: maps.Clone(s.Brokers), DefaultStore: s.DefaultStore, DefaultBroker: s.DefaultBroker}
+	out := Set{
+		Stores: maps.Clone(s.Stores), Brokers: maps.Clone(s.Brokers), Discoveries: maps.Clone(s.Discoveries),
+		DefaultStore: s.DefaultStore, DefaultBroker: s.DefaultBroker,
+	}
 	if out.Stores == nil {
 		out.Stores = map[string]store.Opener{}
 	}
 	if out.Brokers == nil {
 		out.Brokers = map[string]broker.Opener{}
 	}
+	if out.Discoveries == nil {
+		out.Discoveries = map[string]discovery.Opener{}
+	}
+	maps.Copy(out.Discoveries, more.Discoveries)
 	maps.Copy(out.Stores, more.Stores)
 	maps.Copy(out.Brokers, more.Brokers)
 	if more.DefaultStore != "" {

@@ -24,8 +24,13 @@ func TestTheSchemeOfAURLPicksTheAdapter(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	}
-	if _, err := embedded.Engines().Broker("nats://127.0.0.1:4222"); err == nil {
-		t.Error("the embedded set reaches a broker outside")
+	if _, err := embedded.Engines().Store("postgres://host/database"); err == nil {
+		t.Error("the embedded set reaches a store outside")
+	}
+	for url, set := range map[string]engine.Set{"dns:": embedded.Engines(), "etcd://h:1": all.Engines(), "consul://h:1": all.Engines()} {
+		if _, err := set.Discovery(url); err != nil {
+			t.Error(err)
+		}
 	}
 	for _, scheme := range []string{"postgres", "postgresql"} {
 		if _, err := all.Engines().Store(scheme + "://host/database"); err != nil {
