@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/creack/pty"
 )
 
 // buildArgosy builds the CLI once for all tests.
@@ -267,6 +270,42 @@ func (f *fleet) drainedInOrder(names ...string) {
 	for i, name := range names[1:] {
 		if ended, asked := at(names[i], "stopped"), at(name, "stopping"); ended < 0 || asked < ended {
 			f.t.Errorf("%s was asked to end (event %d) before %s had (event %d)", name, asked, names[i], ended)
+		}
+	}
+}
+
+func TestCtrlCOnATerminalDrainsBelowATable(t *testing.T) {
+	cmd := exec.Command(buildArgosy(t), "up", build(t, ""), "--data", t.TempDir(), "--http", "127.0.0.1:0", "--only", "identity,web")
+	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, ended := &output{}, make(chan error, 1)
+	go func() {
+		_, _ = io.Copy(out, terminal) // ends with an error once the other side has closed
+		ended <- cmd.Wait()
+	}()
+	t.Cleanup(func() { _ = terminal.Close() })
+	typed := false
+	for deadline, tick := time.After(40*time.Second), time.Tick(10*time.Millisecond); ; {
+		select {
+		case err := <-ended:
+			shown := out.String()
+			if err != nil || !typed || !strings.Contains(shown, "drained and stopped") || !strings.Contains(shown, "web-1") {
+				t.Errorf("%v\n%q", err, shown)
+			}
+			return
+		case <-deadline:
+			_ = cmd.Process.Kill() // the kernel then asks the others to end
+			t.Fatalf("it did not end\n%q", out)
+		case <-tick:
+			_, after, ready := strings.Cut(out.String(), "is ready after")
+			if ready && !typed && strings.Contains(after, "RESTARTS") { // the table is below the line
+				typed = true
+				if _, err := terminal.WriteString("\x03"); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 }

@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -106,7 +108,9 @@ func (f *upFlags) run(a *app, cmd *cobra.Command, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	p, err := f.prepare(cmd.Context(), target, dir, settings)
+	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	p, err := f.prepare(ctx, target, dir, settings)
+	stop()
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,27 @@ func (b *board) render() string {
 	if err := b.table(&s); err != nil || strings.Count(text.String(), "\n") > height-4 {
 		return ""
 	}
+	for line := range strings.Lines(text.String()) {
+		if seen(plainText(line))-1 > s.width { // it would take two lines, and be drawn over in part
+			return ""
+		}
+	}
 	return text.String()
+}
+
+// plainText returns a text without its colours.
+func plainText(text string) string {
+	var b strings.Builder
+	for text != "" {
+		at := strings.Index(text, "\x1b[")
+		if at < 0 {
+			b.WriteString(text)
+			break
+		}
+		b.WriteString(text[:at])
+		text = text[at+max(1, len(colourSequence(text[at:]))):]
+	}
+	return b.String()
 }
 
 // entry is a line of --output json.

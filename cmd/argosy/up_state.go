@@ -102,11 +102,19 @@ func (m *meter) read(pid int, since time.Time) (cpu, memory string) {
 	return fmt.Sprintf("%.0f%%", 100*s.per), fmt.Sprintf("%.0f MB", float64(u.Memory)/1e6)
 }
 
-// show prints the table of the processes.
+// wide is a terminal that has room for all columns.
+const wide = 110
+
+// show prints the table of the processes: in a pipe and on a wide terminal with
+// all that there is.
 func (s fleetState) show(to *screen, m *meter) error {
 	columns := []column{
 		{title: "NAME", whole: true}, {title: "PID", whole: true}, {title: "STATE", whole: true}, {title: "ADDRESS"},
-		{title: "ADMIN"}, {title: "RESTARTS"}, {title: "CPU"}, {title: "MEMORY"}, {title: "FOR"},
+		{title: "RESTARTS"}, {title: "CPU"}, {title: "MEMORY"}, {title: "FOR"},
+	}
+	all := !to.terminal() || to.width >= wide
+	if all {
+		columns = append(columns, column{title: "ADMIN"})
 	}
 	var rows [][]cell
 	for _, p := range s.Processes {
@@ -115,10 +123,14 @@ func (s fleetState) show(to *screen, m *meter) error {
 		if p.PID != 0 {
 			pid = fmt.Sprint(p.PID)
 		}
-		rows = append(rows, []cell{
-			text(p.Name), text(pid), {string(p.State), stateStyle(p.State)}, text(p.address()), text(p.Admin),
+		row := []cell{
+			text(p.Name), text(pid), {string(p.State), stateStyle(p.State)}, text(p.address()),
 			text(fmt.Sprint(p.Restarts)), text(cpu), text(memory), text(roughly(to.now().Sub(p.Since))),
-		})
+		}
+		if all {
+			row = append(row, text(p.Admin))
+		}
+		rows = append(rows, row)
 	}
 	return to.table(columns, rows)
 }
