@@ -58,8 +58,10 @@ func (f *Fleet) edgeConn(peers map[string]string) (grpc.ClientConnInterface, err
 			return nil, err
 		}
 		for _, c := range contracts {
+			client := rpc.NewClient(rpc.ClientConfig{From: edgeCaller, Contract: c, Transport: conn, Telemetry: f.tel})
+			f.clients = append(f.clients, client)
 			all.there[string(c.FullName())] = remote{
-				guarded: rpc.NewClient(rpc.ClientConfig{From: edgeCaller, Contract: c, Transport: conn, Telemetry: f.tel}),
+				guarded: client,
 				bare:    conn,
 				methods: rpc.Methods(c),
 			}

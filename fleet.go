@@ -39,6 +39,7 @@ type Fleet struct {
 	broker    broker.Broker
 	signer    *auth.Signer
 	server    *rpc.Server
+	clients   []*rpc.Client // in the order of declaration; those of the edge follow
 	peers     []func() error
 	discovery discovery.Discovery // nil: none is set
 	leases    []discovery.Lease
@@ -236,7 +237,9 @@ func (f *Fleet) bindClients(context.Context) error {
 			if f.program.Network != nil {
 				transport = f.program.Network(s.Name(), string(late.Contract().FullName()), transport)
 			}
-			late.Bind(rpc.NewClient(rpc.ClientConfig{From: s.Name(), Contract: late.Contract(), Transport: transport, Telemetry: f.tel}))
+			client := rpc.NewClient(rpc.ClientConfig{From: s.Name(), Contract: late.Contract(), Transport: transport, Telemetry: f.tel, Options: late.Options()})
+			f.clients = append(f.clients, client)
+			late.Bind(client)
 		}
 	}
 	return nil

@@ -28,13 +28,14 @@ type Setup = service.Setup
 //
 // Calls go straight to the handler when the contract is served in the same
 // process and over gRPC otherwise, with the same policies, errors and limits.
-// The client works from the start of the service.
-func Client[C any](s *Setup, newClient func(grpc.ClientConnInterface) C) C {
+// The client works from the start of the service. Options are fallbacks: see
+// [rpc.Fallback].
+func Client[C any](s *Setup, newClient func(grpc.ClientConnInterface) C, options ...rpc.ClientOption) C {
 	contract, err := rpc.Contract(newClient)
 	if err != nil {
 		s.Fail(err)
 		var none C
 		return none
 	}
-	return newClient(rpc.Declare(s, contract))
+	return newClient(rpc.Declare(s, contract, options...))
 }

@@ -1,7 +1,10 @@
 package guard
 
 import (
+	"cmp"
 	"context"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,8 +22,22 @@ type Config struct {
 	FirstPause, MaxPause time.Duration
 	// RetryShare is how many retries a target gets for each call. Zero: 0.1.
 	RetryShare float64
+	// AttemptTimeout bounds each attempt, so that one that hangs leaves time for
+	// another. Zero: an attempt may take as long as the call.
+	AttemptTimeout time.Duration
+	// MaxInFlight bounds the attempts and streams of one method that are under
+	// way. Zero: 1000.
+	MaxInFlight int
+	// MinLimit is how many may be under way however often the other side says
+	// that it is overloaded. Zero: 32.
+	MinLimit int
+	// Hedge configures hedging. Zero: off.
+	Hedge HedgeConfig
 	// Breaker configures the circuit breakers.
 	Breaker BreakerConfig
+	// Methods are what differs for single methods, by the name of the method
+	// alone, as in "Reserve".
+	Methods map[string]MethodConfig
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Registry receives the metrics. Nil: none.
@@ -40,11 +57,47 @@ func (c Config) withDefaults() Config {
 	if c.RetryShare <= 0 {
 		c.RetryShare = 0.1
 	}
+	if c.MaxInFlight <= 0 {
+		c.MaxInFlight = 1000
+	}
+	if c.MinLimit <= 0 {
+		c.MinLimit = 32
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	c.Breaker = c.Breaker.withDefaults()
+	c.Hedge = c.Hedge.withDefaults()
 	return c
+}
+
+// MethodConfig is what differs for a method. The zero value of a field is that
+// of [Config].
+type MethodConfig struct {
+	// MaxAttempts: see [Config].
+	MaxAttempts int
+	// AttemptTimeout: see [Config].
+	AttemptTimeout time.Duration
+	// MaxInFlight and MinLimit: see [Config].
+	MaxInFlight, MinLimit int
+	// Hedge: see [Config]. It is taken when it is on.
+	Hedge HedgeConfig
+}
+
+// of returns the configuration of a method ("/pkg.Service/Method").
+func (c Config) of(method string) Config {
+	m, ok := c.Methods[method[strings.LastIndexByte(method, '/')+1:]]
+	if !ok {
+		return c
+	}
+	c.MaxAttempts = cmp.Or(m.MaxAttempts, c.MaxAttempts)
+	c.AttemptTimeout = cmp.Or(m.AttemptTimeout, c.AttemptTimeout)
+	c.MaxInFlight = cmp.Or(m.MaxInFlight, c.MaxInFlight)
+	c.MinLimit = cmp.Or(m.MinLimit, c.MinLimit)
+	if m.Hedge.On {
+		c.Hedge = m.Hedge
+	}
+	return c.withDefaults()
 }
 
 // Target is one contract that is called: its methods share a retry budget.
@@ -54,6 +107,9 @@ type Target struct {
 	c      Config
 	budget *budget
 	m      *metrics
+
+	mu     sync.Mutex
+	guards []*Guard
 }
 
 // NewTarget returns the policies for one target.
@@ -62,21 +118,55 @@ func NewTarget(name string, c Config) *Target {
 	return &Target{name: name, c: c, budget: newBudget(c.RetryShare), m: newMetrics(c.Registry)}
 }
 
-// Method returns the guard of a method as the service called from calls it.
-// retryable says that sending a call twice is safe.
-func (t *Target) Method(from, method string, retryable bool) *Guard {
-	g := &Guard{t: t, retryable: retryable, retries: t.m.retries.WithLabelValues(from, method), starved: t.m.starved.WithLabelValues(from, method)}
-	g.breaker = newBreaker(t.c.Breaker, t.c.Now, t.m.open.WithLabelValues(from, method), t.m.refused.WithLabelValues(from, method))
+// Repeat says what may be done with a call.
+type Repeat uint8
+
+const (
+	// Once: a call may be sent again only when it was certainly not done.
+	Once Repeat = iota
+	// Repeatable: sending a call twice has the effect of sending it once.
+	Repeatable
+	// ReadOnly: calls have no effect, so that two may even be under way.
+	ReadOnly
+)
+
+// Method returns the guard of a method ("/pkg.Service/Method") as the service
+// called from calls it.
+func (t *Target) Method(from, method string, repeat Repeat) *Guard {
+	c := t.c.of(method)
+	with := func(v *prometheus.CounterVec) prometheus.Counter { return v.WithLabelValues(from, method) }
+	g := &Guard{
+		t: t, c: c, from: from, method: method, repeat: repeat,
+		breaker:   newBreaker(c.Breaker, c.Now, t.m.open.WithLabelValues(from, method), with(t.m.refused)),
+		limit:     newLimit(int64(c.MinLimit), int64(c.MaxInFlight), with(t.m.limited), t.m.limit.WithLabelValues(from, method)),
+		retries:   with(t.m.retries),
+		starved:   with(t.m.starved),
+		hedges:    with(t.m.hedges),
+		hedgesWon: with(t.m.hedgesWon),
+	}
+	g.bulkhead.most, g.bulkhead.refused = int64(c.MaxInFlight), with(t.m.full)
+	if c.Hedge.On && repeat == ReadOnly {
+		g.hedge = &hedge{c: c.Hedge, took: quantile{p: c.Hedge.Percentile}}
+	}
+	t.mu.Lock()
+	t.guards = append(t.guards, g)
+	t.mu.Unlock()
 	return g
 }
 
 // Guard is the policies of one method. Safe for concurrent use.
 type Guard struct {
-	t         *Target
-	retryable bool
-	breaker   *breaker
-	retries   prometheus.Counter
-	starved   prometheus.Counter
+	t            *Target
+	c            Config
+	from, method string
+	repeat       Repeat
+
+	bulkhead bulkhead
+	breaker  *breaker
+	limit    *limit
+	hedge    *hedge // nil: off
+
+	retries, starved, hedges, hedgesWon prometheus.Counter
 }
 
 // Do runs attempt under the policies and returns the error of the last one.
@@ -86,24 +176,58 @@ func (g *Guard) Do(ctx context.Context, attempt func(ctx context.Context) error)
 	if err == nil {
 		return nil
 	}
-	return g.again(ctx, attempt, err)
+	return g.again(ctx, func(ctx context.Context) error { return g.once(ctx, attempt) }, err)
 }
 
-// once makes one attempt, if the breaker lets it.
+// passage is an attempt that was let through.
+type passage struct {
+	under      int64  // how many are under way with it
+	generation uint64 // of the breaker
+	round      uint64 // of the limit
+}
+
+// admit asks all policies at once, and gives back what it took when one refuses.
+func (g *Guard) admit() (p passage, err error) {
+	if p.under, err = g.bulkhead.enter(); err != nil {
+		return p, err
+	}
+	if p.generation, err = g.breaker.allow(); err != nil {
+		g.bulkhead.leave()
+		return p, err
+	}
+	if p.round, err = g.limit.allow(p.under); err != nil {
+		g.breaker.done(p.generation, nothing)
+		g.bulkhead.leave()
+	}
+	return p, err
+}
+
+// leave tells all policies how an attempt ended.
+func (g *Guard) leave(p passage, o outcome, err error) {
+	g.breaker.done(p.generation, o)
+	g.limit.done(p.round, p.under, o == healthy, overloaded(o, err))
+	g.bulkhead.leave()
+}
+
+// once makes one attempt, if the policies let it.
 func (g *Guard) once(ctx context.Context, attempt func(ctx context.Context) error) error {
-	generation, err := g.breaker.allow()
+	p, err := g.admit()
 	if err != nil {
 		return err
 	}
 	ended := false
 	defer func() {
-		if !ended { // a panic: the probe must not be lost
-			g.breaker.done(generation, nothing)
+		if !ended { // a panic: what it held must not be lost
+			g.leave(p, nothing, nil)
 		}
 	}()
-	err = attempt(ctx)
+	if d := g.c.AttemptTimeout; d > 0 {
+		err = within(ctx, d, attempt)
+	} else {
+		err = attempt(ctx)
+	}
 	ended = true
-	g.breaker.done(generation, judge(ctx, err))
+	g.leave(p, judge(ctx, err), err)
 	return err
 }
 
@@ -112,19 +236,28 @@ func (g *Guard) State() State { return g.breaker.current() }
 
 // metrics of all guards of a registry.
 type metrics struct {
-	retries, starved, refused *prometheus.CounterVec
-	open                      *prometheus.GaugeVec
+	retries, starved, hedges, hedgesWon *prometheus.CounterVec
+	refused, full, limited              *prometheus.CounterVec
+	open, limit                         *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
 	labels := []string{"service", "method"}
-	m := &metrics{
-		retries: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_guard_retries_total", Help: "Attempts after the first."}, labels),
-		starved: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_guard_retries_over_budget_total", Help: "Retries that the budget did not allow."}, labels),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "argosy_guard_breaker_refused_total", Help: "Calls that an open breaker refused."}, labels),
-		open:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "argosy_guard_breaker_state", Help: "0 closed, 1 open, 2 half-open."}, labels),
+	counter := func(name, help string) *prometheus.CounterVec {
+		return telemetry.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 	}
-	m.retries, m.starved, m.refused = telemetry.Register(r, m.retries), telemetry.Register(r, m.starved), telemetry.Register(r, m.refused)
-	m.open = telemetry.Register(r, m.open)
-	return m
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return telemetry.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
+	}
+	return &metrics{
+		retries:   counter("argosy_guard_retries_total", "Attempts after the first."),
+		starved:   counter("argosy_guard_retries_over_budget_total", "Retries and hedges that the budget did not allow."),
+		hedges:    counter("argosy_guard_hedges_total", "Second attempts beside a slow first one."),
+		hedgesWon: counter("argosy_guard_hedges_won_total", "Second attempts that answered first."),
+		refused:   counter("argosy_guard_breaker_refused_total", "Calls that an open breaker refused."),
+		full:      counter("argosy_guard_bulkhead_refused_total", "Calls refused because too many were under way."),
+		limited:   counter("argosy_guard_limit_refused_total", "Calls refused because the other side is overloaded."),
+		open:      gauge("argosy_guard_breaker_state", "0 closed, 1 open, 2 half-open."),
+		limit:     gauge("argosy_guard_limit", "Attempts that may be under way."),
+	}
 }

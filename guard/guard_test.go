@@ -28,24 +28,24 @@ func calls(t *testing.T, g *Guard, n int, err error) (attempts int) {
 
 func TestRetry(t *testing.T) {
 	tests := map[string]struct {
-		retryable bool
-		err       error
-		want      int
+		repeat Repeat
+		err    error
+		want   int
 	}{
-		"a method that may be retried is, three times in all":  {true, errAway, 3},
-		"a method that may not is called once":                 {false, errAway, 1},
-		"what is certainly not done is retried for any method": {false, errAway.Refused(), 3},
-		"an answer is not retried":                             {true, errNotFound, 1},
-		"an unknown error is not retried":                      {true, errors.New("boom"), 1},
-		"an unknown outcome at the deadline is not retried":    {true, fault.New(codes.DeadlineExceeded, "LATE", "late"), 1},
-		"what a layer below retried is not retried again":      {true, errAway.WithMetadata(retriedKey, "true"), 1},
-		"a limit that says when to come again is":              {true, fault.New(codes.ResourceExhausted, "QUOTA", "quota").WithRetryAfter(time.Second), 3},
-		"a limit that does not say is not":                     {true, fault.New(codes.ResourceExhausted, "QUOTA", "quota"), 1},
+		"a method that may be retried is, three times in all":  {Repeatable, errAway, 3},
+		"a method that may not is called once":                 {Once, errAway, 1},
+		"what is certainly not done is retried for any method": {Once, errAway.Refused(), 3},
+		"an answer is not retried":                             {Repeatable, errNotFound, 1},
+		"an unknown error is not retried":                      {Repeatable, errors.New("boom"), 1},
+		"an unknown outcome at the deadline is not retried":    {Repeatable, fault.New(codes.DeadlineExceeded, "LATE", "late"), 1},
+		"what a layer below retried is not retried again":      {Repeatable, errAway.WithMetadata(retriedKey, "true"), 1},
+		"a limit that says when to come again is":              {Repeatable, fault.New(codes.ResourceExhausted, "QUOTA", "quota").WithRetryAfter(time.Second), 3},
+		"a limit that does not say is not":                     {Repeatable, fault.New(codes.ResourceExhausted, "QUOTA", "quota"), 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := NewTarget("t", Config{}).Method("from", "/t/M", tt.retryable)
+				g := NewTarget("t", Config{}).Method("from", "/t/M", tt.repeat)
 				if got := calls(t, g, 1, tt.err); got != tt.want {
 					t.Errorf("attempts = %d, want %d", got, tt.want)
 				}
@@ -56,7 +56,7 @@ func TestRetry(t *testing.T) {
 
 func TestRetryWaitsAsLongAsItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewTarget("t", Config{}).Method("from", "/t/M", true)
+		g := NewTarget("t", Config{}).Method("from", "/t/M", Repeatable)
 		begun := time.Now()
 		calls(t, g, 1, errAway.WithRetryAfter(3*time.Second))
 		if took := time.Since(begun); took < 6*time.Second {
@@ -76,7 +76,7 @@ func TestRetriesStayInTheirBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 1000
 		target := NewTarget("t", Config{Breaker: BreakerConfig{MinCalls: 1 << 30}})
-		got := calls(t, target.Method("from", "/t/M", true), n, errAway)
+		got := calls(t, target.Method("from", "/t/M", Repeatable), n, errAway)
 		if most := n + n/10 + reserve; got > most {
 			t.Errorf("%d calls made %d attempts, want at most %d", n, got, most)
 		}
@@ -85,7 +85,7 @@ func TestRetriesStayInTheirBudget(t *testing.T) {
 
 func TestBreakerOpensProbesAndCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
 		if got := calls(t, g, 100, errAway); got != 20 || g.State() != Open {
 			t.Fatalf("%d calls went through, state %d; want 20 and open", got, g.State())
 		}
@@ -118,7 +118,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 	}
 	for name, err := range tests {
 		t.Run(name, func(t *testing.T) {
-			g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+			g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
 			if got := calls(t, g, 200, err); got != 200 || g.State() != Closed {
 				t.Errorf("%d of 200 went through, state %d", got, g.State())
 			}
@@ -128,7 +128,7 @@ func TestBreakerStaysClosed(t *testing.T) {
 
 func TestOldFailuresAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
 		calls(t, g, 19, errAway)
 		<-time.After(11 * time.Second)
 		if calls(t, g, 19, errAway); g.State() != Closed {
@@ -139,7 +139,7 @@ func TestOldFailuresAreForgotten(t *testing.T) {
 
 func TestAPanicDoesNotKeepAProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
 		calls(t, g, 20, errAway)
 		<-time.After(time.Second)
 		for range 5 {
@@ -155,7 +155,7 @@ func TestAPanicDoesNotKeepAProbe(t *testing.T) {
 }
 
 func BenchmarkHealthy(b *testing.B) {
-	g := NewTarget("t", Config{}).Method("from", "/t/M", true)
+	g := NewTarget("t", Config{}).Method("from", "/t/M", Repeatable)
 	ctx := b.Context()
 	ok := func(context.Context) error { return nil }
 	b.ReportAllocs()
@@ -168,7 +168,7 @@ func BenchmarkHealthy(b *testing.B) {
 
 func TestProbesThatNeverComeBackAreReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewTarget("t", Config{}).Method("from", "/t/M", false)
+		g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
 		calls(t, g, 20, errAway)
 		<-time.After(time.Second)
 		stuck := make(chan struct{})
@@ -193,16 +193,16 @@ func TestWhatWasGivenUpOnIsMarkedForTheLayersAbove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := errAway.WithRetryAfter(time.Hour)
 		for name, c := range map[string]struct {
-			retryable bool
-			err       error
-			want      bool
+			repeat Repeat
+			err    error
+			want   bool
 		}{
-			"after all attempts":                   {true, errAway, true},
-			"when the pause is past the deadline":  {true, late, true},
-			"not when it was never ours to repeat": {false, errAway, false},
-			"not when another attempt cannot help": {true, errNotFound, false},
+			"after all attempts":                   {Repeatable, errAway, true},
+			"when the pause is past the deadline":  {Repeatable, late, true},
+			"not when it was never ours to repeat": {Once, errAway, false},
+			"not when another attempt cannot help": {Repeatable, errNotFound, false},
 		} {
-			g := NewTarget("t", Config{}).Method("from", "/t/M", c.retryable)
+			g := NewTarget("t", Config{}).Method("from", "/t/M", c.repeat)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			err := g.Do(ctx, func(context.Context) error { return c.err })
 			cancel()
@@ -216,7 +216,7 @@ func TestWhatWasGivenUpOnIsMarkedForTheLayersAbove(t *testing.T) {
 func TestRetriesAddAtMostATenthOnceTheReserveIsSpent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// A threshold that is never reached: the budget alone bounds.
-		g := NewTarget("t", Config{Breaker: BreakerConfig{Threshold: 2}}).Method("from", "/t/M", true)
+		g := NewTarget("t", Config{Breaker: BreakerConfig{Threshold: 2}}).Method("from", "/t/M", Repeatable)
 		const n = 1000
 		if got := calls(t, g, n, errAway); got > n+n/10+reserve {
 			t.Errorf("%d attempts of %d calls", got, n)

@@ -17,9 +17,9 @@ const retriedKey = "argosy_retried"
 
 // again makes further attempts while they are allowed and may help. What it
 // gives up on is marked, so that no layer above tries the same again.
-func (g *Guard) again(ctx context.Context, attempt func(ctx context.Context) error, err error) error {
-	pause := g.t.c.FirstPause
-	for n := 1; n < g.t.c.MaxAttempts; n++ {
+func (g *Guard) again(ctx context.Context, try func(ctx context.Context) error, err error) error {
+	pause := g.c.FirstPause
+	for n := 1; n < g.c.MaxAttempts; n++ {
 		e := fault.From(err)
 		if !g.worthwhile(ctx, e) {
 			if n == 1 {
@@ -42,10 +42,10 @@ func (g *Guard) again(ctx context.Context, attempt func(ctx context.Context) err
 			break
 		}
 		g.retries.Inc()
-		if err = g.once(ctx, attempt); err == nil {
+		if err = try(ctx); err == nil {
 			return nil
 		}
-		pause = min(2*pause, g.t.c.MaxPause)
+		pause = min(2*pause, g.c.MaxPause)
 	}
 	if e := fault.From(err); g.transient(e) {
 		return e.WithMetadata(retriedKey, "true")
@@ -55,10 +55,10 @@ func (g *Guard) again(ctx context.Context, attempt func(ctx context.Context) err
 
 // worthwhile reports whether another attempt is safe and may end better.
 func (g *Guard) worthwhile(ctx context.Context, e *fault.Error) bool {
-	if ctx.Err() != nil || e.Metadata[retriedKey] != "" || e.Reason == reasonOpen {
+	if ctx.Err() != nil || e.Metadata[retriedKey] != "" || refusedHere(e) {
 		return false
 	}
-	return g.transient(e) && (g.retryable || e.NotDone)
+	return g.transient(e) && (g.repeat != Once || e.NotDone)
 }
 
 // transient reports whether the error may go away by itself.
@@ -66,10 +66,18 @@ func (g *Guard) transient(e *fault.Error) bool {
 	switch e.Code {
 	case codes.Unavailable:
 		return true
+	case codes.DeadlineExceeded:
+		return e.Reason == reasonAttempt
 	case codes.ResourceExhausted, codes.Aborted:
 		return e.RetryAfter > 0
 	}
 	return false
+}
+
+// refusedHere reports whether a guard refused the call: at once, and it would
+// do so again.
+func refusedHere(e *fault.Error) bool {
+	return e.Reason == reasonOpen || e.Reason == reasonFull || e.Reason == reasonLimit
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -113,4 +121,11 @@ func (b *budget) spend() bool {
 	}
 	b.tokens--
 	return true
+}
+
+// left returns how many retries it holds.
+func (b *budget) left() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.tokens
 }

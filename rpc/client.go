@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/argosy-go/argosy/fault"
@@ -19,6 +20,8 @@ import (
 var errInTransaction = fault.New(codes.Internal, "CALL_IN_TRANSACTION",
 	"a remote call was made inside a transaction: make it before or after, or in a step of a saga").Refused()
 
+var errNoMessage = fault.New(codes.Internal, "NOT_A_MESSAGE", "requests and replies must be protocol buffers").Refused()
+
 // ClientConfig configures the client chain of one contract.
 type ClientConfig struct {
 	// From is the calling service.
@@ -29,14 +32,17 @@ type ClientConfig struct {
 	Transport grpc.ClientConnInterface
 	// Telemetry of the process. Nil: silent.
 	Telemetry *telemetry.Telemetry
-	// Guard configures retries and breakers. The zero value is right for most.
+	// Guard configures the policies. The zero value is right for most.
 	Guard guard.Config
+	// Options are fallbacks. [CheckOptions] tells whether they fit the contract.
+	Options []ClientOption
 }
 
-// client is the client chain round a transport.
-type client struct {
+// Client is a connection with the client chain round it. Safe for concurrent use.
+type Client struct {
 	c       ClientConfig
 	tracer  trace.Tracer
+	target  *guard.Target
 	methods map[string]*guarded
 }
 
@@ -44,35 +50,57 @@ type client struct {
 type guarded struct {
 	*Method
 	*guard.Guard
+	fallback *fallback // nil: none
 }
 
-// NewClient returns a connection that puts the client chain round the
-// transport: deadline, idempotency key, trace, retries, breaker.
-func NewClient(c ClientConfig) grpc.ClientConnInterface {
+// repeat says what may be done with the calls of a method.
+func (m *Method) repeat() guard.Repeat {
+	switch {
+	case m.ReadOnly:
+		return guard.ReadOnly
+	case m.Retryable:
+		return guard.Repeatable
+	default:
+		return guard.Once
+	}
+}
+
+// NewClient puts the client chain round a transport: deadline, fallback,
+// idempotency key, trace, and the policies of package guard. It panics when
+// the options do not fit the contract, which [CheckOptions] tells as an error.
+func NewClient(c ClientConfig) *Client {
+	if err := CheckOptions(c.Contract, c.Options); err != nil {
+		panic(err)
+	}
 	if c.Telemetry == nil {
 		c.Telemetry = telemetry.Discard()
 	}
-	cl := &client{c: c, tracer: c.Telemetry.TracerOf(c.From), methods: map[string]*guarded{}}
 	if c.Guard.Registry == nil {
 		c.Guard.Registry = c.Telemetry.Registry()
 	}
-	target := guard.NewTarget(string(c.Contract.FullName()), c.Guard)
+	cl := &Client{
+		c: c, tracer: c.Telemetry.TracerOf(c.From), methods: map[string]*guarded{},
+		target: guard.NewTarget(string(c.Contract.FullName()), c.Guard),
+	}
 	for name, m := range Methods(c.Contract) {
-		cl.methods[name] = &guarded{m, target.Method(c.From, name, m.Retryable)}
+		cl.methods[name] = &guarded{Method: m, Guard: cl.target.Method(c.From, name, m.repeat())}
+	}
+	counts := newFallbackMetrics(c.Guard.Registry)
+	for _, o := range c.Options {
+		f := o.fallback()
+		f.taken = counts.WithLabelValues(c.From, f.method)
+		cl.methods[f.method].fallback = f
 	}
 	return cl
 }
 
+// Guards tells how the policies of all methods stand.
+func (c *Client) Guards() guard.TargetState { return c.target.State() }
+
 // Invoke implements grpc.ClientConnInterface.
-func (c *client) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	m, ok := c.methods[method]
-	if !ok {
-		return fault.New(codes.Unimplemented, "UNKNOWN_METHOD", "%s has no method %s", c.c.Contract.FullName(), method).Refused()
-	}
-	if store.Inside(ctx) {
-		return errInTransaction
-	}
-	if err := UseKey(ctx, method); err != nil {
+func (c *Client) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	m, err := c.begin(ctx, method)
+	if err != nil {
 		return err
 	}
 	if m.Deadline > 0 {
@@ -81,18 +109,31 @@ func (c *client) Invoke(ctx context.Context, method string, args, reply any, opt
 		defer cancel()
 	}
 	ctx, span := c.tracer.Start(ctx, method[1:], trace.WithSpanKind(trace.SpanKindClient))
-	ctx = c.outgoing(ctx, m.Method)
-	err := m.Do(ctx, func(ctx context.Context) error { return c.c.Transport.Invoke(ctx, method, args, reply, opts...) })
+	sent := c.outgoing(ctx, m.Method)
+	watch := degradedOf(ctx)
+	if watch != nil {
+		opts = watch.listen(opts)
+	}
+	if m.Hedged() && raceable(opts) {
+		err = c.race(sent, m, args, reply, opts)
+	} else {
+		err = m.Do(sent, func(ctx context.Context) error { return c.c.Transport.Invoke(ctx, method, args, reply, opts...) })
+	}
 	if err != nil && span.IsRecording() {
 		recordFault(span, fault.From(err))
+	}
+	if err != nil && m.fallback != nil {
+		err = m.fallback.instead(ctx, args, reply, opts, err)
+	}
+	if watch != nil {
+		watch.look(ctx)
 	}
 	span.End()
 	return err
 }
 
-// NewStream implements grpc.ClientConnInterface. A stream that was opened is
-// not retried: its messages cannot be taken back.
-func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+// begin finds the method and refuses what must not be called from here.
+func (c *Client) begin(ctx context.Context, method string) (*guarded, error) {
 	m, ok := c.methods[method]
 	if !ok {
 		return nil, fault.New(codes.Unimplemented, "UNKNOWN_METHOD", "%s has no method %s", c.c.Contract.FullName(), method).Refused()
@@ -100,29 +141,45 @@ func (c *client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 	if store.Inside(ctx) {
 		return nil, errInTransaction
 	}
-	if err := UseKey(ctx, method); err != nil {
-		return nil, err
+	return m, UseKey(ctx, method)
+}
+
+// race makes a hedged call, each attempt with a reply of its own.
+func (c *Client) race(ctx context.Context, m *guarded, args, reply any, opts []grpc.CallOption) error {
+	out, ok := reply.(proto.Message)
+	if !ok {
+		return errNoMessage
 	}
-	ctx = c.outgoing(ctx, m.Method)
-	var stream grpc.ClientStream
-	err := m.Do(ctx, func(ctx context.Context) (err error) {
-		cancel := func() {}
-		opts := opts // each attempt ends its own context
-		if m.Deadline > 0 {
-			ctx, cancel = context.WithTimeout(ctx, m.Deadline)
-			opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { cancel() }))
+	return m.Race(ctx, func() guard.Racer {
+		mine := out.ProtoReflect().New().Interface()
+		return guard.Racer{
+			Attempt: func(ctx context.Context) error {
+				return c.c.Transport.Invoke(ctx, m.FullName, args, mine, opts...)
+			},
+			Win: func() {
+				proto.Reset(out)
+				proto.Merge(out, mine)
+			},
 		}
-		if stream, err = c.c.Transport.NewStream(ctx, desc, method, opts...); err != nil {
-			cancel()
-		}
-		return err
 	})
-	return stream, err
+}
+
+// raceable reports whether two attempts may be given the options at once: none
+// of them receives something of an attempt.
+func raceable(opts []grpc.CallOption) bool {
+	for _, o := range opts {
+		switch o.(type) {
+		case grpc.StaticMethodCallOption, grpc.MaxRecvMsgSizeCallOption, grpc.MaxSendMsgSizeCallOption:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // outgoing adds what a call carries: the trace, the caller's name and one
 // idempotency key for all attempts.
-func (c *client) outgoing(ctx context.Context, m *Method) context.Context {
+func (c *Client) outgoing(ctx context.Context, m *Method) context.Context {
 	pairs := make([]string, 0, 8)
 	pairs = append(pairs, CallerHeader, c.c.From)
 	if worth := CriticalityOf(ctx); worth != guard.Default {

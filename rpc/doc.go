@@ -14,12 +14,12 @@
 //	client                                   server
 //	refuse inside a transaction              recover from a panic
 //	total deadline of the contract           span, metrics, one log line for a fault
-//	one idempotency key for all attempts     refuse when the deadline has passed
-//	span, trace context                      refuse what is too much, by criticality
-//	retry with budget, breaker (guard)       authenticate, quota, authorize by the contract
-//	endpoint of the balancer, transport      idempotency key
-//	                                         handler, under the contract's deadline
-//	                                         errors as google.rpc.Status
+//	fallback, its answer marked              refuse when the deadline has passed
+//	one idempotency key for all attempts     refuse what is too much, by criticality
+//	span, trace context                      authenticate, quota, authorize by the contract
+//	retry with budget, or hedge (guard)      idempotency key
+//	bulkhead, breaker, limit, attempt's time handler, under the contract's deadline
+//	endpoint of the balancer, transport      errors as google.rpc.Status
 //
 // A connection over the network has one connection to each endpoint of its
 // target and picks one for each call: the less busy of two drawn at random, not

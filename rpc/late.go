@@ -19,6 +19,7 @@ var errNotBound = fault.New(codes.Unavailable, "NOT_STARTED", "the client is not
 // not done. Safe for concurrent use.
 type Late struct {
 	contract protoreflect.ServiceDescriptor
+	options  []ClientOption
 	conn     atomic.Pointer[grpc.ClientConnInterface]
 }
 
@@ -26,8 +27,19 @@ type Late struct {
 type declared struct{ all []*Late }
 
 // Declare says that the service calls the contract and returns its connection,
-// the same one for the same contract.
-func Declare(s *service.Setup, contract protoreflect.ServiceDescriptor) *Late {
+// the same one for the same contract. Options that do not fit fail the setup.
+func Declare(s *service.Setup, contract protoreflect.ServiceDescriptor, options ...ClientOption) *Late {
+	l := declare(s, contract)
+	all := append(l.options[:len(l.options):len(l.options)], options...)
+	if err := CheckOptions(contract, all); err != nil {
+		s.Fail(err)
+		return l
+	}
+	l.options = all
+	return l
+}
+
+func declare(s *service.Setup, contract protoreflect.ServiceDescriptor) *Late {
 	s.Declare(service.Edge{Kind: service.Calls, Name: string(contract.FullName())})
 	d := service.Part(s, func() *declared { return &declared{} })
 	for _, l := range d.all {
@@ -50,6 +62,9 @@ func Declared(s *service.Setup) []*Late {
 
 // Contract returns what is called.
 func (l *Late) Contract() protoreflect.ServiceDescriptor { return l.contract }
+
+// Options returns the options that it was declared with.
+func (l *Late) Options() []ClientOption { return l.options }
 
 // Bind connects it. A later Bind replaces the connection for new calls.
 func (l *Late) Bind(conn grpc.ClientConnInterface) { l.conn.Store(&conn) }
