@@ -160,7 +160,7 @@ func (s *Shedder) Leave(p Place, begun time.Time, how Ending) {
 	if p.worth == Critical {
 		s.critical.Add(-1)
 	}
-	if how == Untold {
+	if how == Untold || p.under > s.limit.Load() { // a critical call beside those that a cut found under way
 		return
 	}
 	now := s.c.Now()

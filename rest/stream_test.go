@@ -150,7 +150,7 @@ func TestAClientThatGoesAwayCancelsTheCall(t *testing.T) {
 }
 
 func TestAClientThatDoesNotReadIsLeft(t *testing.T) {
-	h, l := open(t, rest.Config{StallTimeout: 100 * time.Millisecond})
+	h, l := open(t, rest.Config{StallTimeout: time.Second})
 	ended := make(chan struct{})
 	l.watch = func(_ *testpb.WatchBookRequest, s bookStream) error {
 		defer close(ended)

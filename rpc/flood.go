@@ -115,10 +115,13 @@ func (w *watched) floods(b []byte) bool {
 
 // count notes that a stream was opened or reset.
 func (w *watched) count(reset bool, stream uint32, now time.Duration) bool {
+	if stream%2 == 0 { // none of a client's: the transport ends the connection
+		return false
+	}
 	if now-w.second > time.Second {
 		w.second, w.streams, w.resets = now, 0, 0
 	}
-	o := &w.opened[stream/2%rapidKnown] // the client's streams are odd
+	o := &w.opened[stream/2%rapidKnown]
 	if !reset {
 		if o.stream != stream { // trailers come in the same kind of frame
 			*o = opening{stream, now}

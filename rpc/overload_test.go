@@ -158,7 +158,7 @@ func TestAnOverloadCostsTheServerLittleOfWhatItCanDo(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &station{workers: make(chan struct{}, 4), takes: 10 * time.Millisecond}
 			c, _ := s.client(t, rpc.ServerConfig{})
-			g := offer{perSecond: int(times * capacity), lasts: 5 * time.Second, warm: time.Second, deadline: 250 * time.Millisecond, metadata: user}.to(t, c)
+			g := offer{perSecond: int(times * capacity), lasts: 3 * time.Second, warm: time.Second, deadline: 250 * time.Millisecond, metadata: user}.to(t, c)
 			fmt.Fprintf(&report, "%4.1f× offered: %4.0f/s good, %5d shed, %5d late, p99 of the good %v\n", times, g.rate(), g.shed, g.late, g.p99())
 			if times <= 1 {
 				peak = max(peak, g.rate())
@@ -178,7 +178,7 @@ func TestCriticalCallsAreServedWhileOthersFlood(t *testing.T) {
 			var flood, important *got
 			var both sync.WaitGroup
 			both.Go(func() {
-				o := offer{perSecond: 4000, lasts: 3 * time.Second, warm: time.Second, deadline: 500 * time.Millisecond, metadata: append(slices.Clone(user), rpc.CriticalityHeader, worth)}
+				o := offer{perSecond: 2000, lasts: 3 * time.Second, warm: time.Second, deadline: 500 * time.Millisecond, metadata: append(slices.Clone(user), rpc.CriticalityHeader, worth)}
 				flood = o.to(t, c)
 			})
 			both.Go(func() {
@@ -230,7 +230,7 @@ func TestWorkThatIsMerelySlowIsNotShed(t *testing.T) {
 		c, srv := s.client(t, rpc.ServerConfig{})
 		phase := func(name string, takes time.Duration) {
 			s.slow(takes)
-			g := offer{perSecond: 400, lasts: 10 * time.Second, deadline: 5 * time.Second, metadata: user}.to(t, c)
+			g := offer{perSecond: 200, lasts: 10 * time.Second, deadline: 5 * time.Second, metadata: user}.to(t, c)
 			t.Logf("%s: %d of %d good, %d shed, limit %d", name, g.good, g.offered, g.shed, stateOf(srv).Limit)
 			// To find out that fewer calls are not faster calls it has to refuse some.
 			if float64(g.good) < 0.8*float64(g.offered) {
@@ -245,11 +245,11 @@ func TestWorkThatIsMerelySlowIsNotShed(t *testing.T) {
 
 func TestTheLimitRecoversWithinSecondsOfAnOverload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &station{workers: make(chan struct{}, 100), takes: time.Second} // all its workers are slow: 100/s
+		s := &station{workers: make(chan struct{}, 50), takes: time.Second} // all its workers are slow: 50/s
 		c, _ := s.client(t, rpc.ServerConfig{})
-		offer{perSecond: 1000, lasts: 10 * time.Second, deadline: 2 * time.Second, metadata: user}.to(t, c)
-		s.slow(10 * time.Millisecond) // and fast again: 10,000/s
-		g := offer{perSecond: 1000, lasts: 6 * time.Second, warm: 5 * time.Second, deadline: 2 * time.Second, metadata: user}.to(t, c)
+		offer{perSecond: 500, lasts: 8 * time.Second, deadline: 2 * time.Second, metadata: user}.to(t, c)
+		s.slow(10 * time.Millisecond) // and fast again: 5,000/s
+		g := offer{perSecond: 500, lasts: 6 * time.Second, warm: 5 * time.Second, deadline: 2 * time.Second, metadata: user}.to(t, c)
 		if g.good != g.offered {
 			t.Errorf("five seconds later %d of %d calls are served", g.good, g.offered)
 		}
