@@ -81,10 +81,10 @@ func row(fails map[string]error) []argosy.Service {
 // gRPC and over REST, and who said it.
 func TestAnErrorIsTheSameThroughThreeServices(t *testing.T) {
 	fails := map[string]error{
-		"plain":     fault.New(codes.NotFound, "NO_SHIPMENT", "there is no shipment"),
-		"facts":     fault.New(codes.FailedPrecondition, "LOST", "the shipment is lost").WithMetadata("since", "monday").WithMetadata("where", "harbour"),
-		"fields":    fault.Invalid("order_id", "is 1 to 64 characters, and has %d", 99),
-		"patience":  fault.New(codes.ResourceExhausted, "QUOTA", "too many questions").WithRetryAfter(200 * time.Millisecond),
+		"plain":    fault.New(codes.NotFound, "NO_SHIPMENT", "there is no shipment"),
+		"facts":    fault.New(codes.FailedPrecondition, "LOST", "the shipment is lost").WithMetadata("since", "monday").WithMetadata("where", "harbour"),
+		"fields":   fault.Invalid("order_id", "is 1 to 64 characters, and has %d", 99),
+		"patience": fault.New(codes.ResourceExhausted, "QUOTA", "too many questions").WithRetryAfter(200 * time.Millisecond),
 		// Only a server's own refusals say that nothing was done: a handler
 		// may have acted before it passed one on.
 		"untouched": fault.New(codes.Aborted, "BUSY", "somebody else is at it").Refused(),
