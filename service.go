@@ -28,8 +28,8 @@ type Setup = service.Setup
 //
 // Calls go straight to the handler when the contract is served in the same
 // process and over gRPC otherwise, with the same policies, errors and limits.
-// The client works from the start of the service. Options are fallbacks: see
-// [rpc.Fallback].
+// The client works from the start of the service. Options are what
+// answers instead and how calls are guarded: see [rpc.Fallback], [rpc.Policies].
 func Client[C any](s *Setup, newClient func(grpc.ClientConnInterface) C, options ...rpc.ClientOption) C {
 	contract, err := rpc.Contract(newClient)
 	if err != nil {

@@ -34,7 +34,8 @@ type ClientConfig struct {
 	Telemetry *telemetry.Telemetry
 	// Guard configures the policies. The zero value is right for most.
 	Guard guard.Config
-	// Options are fallbacks. [CheckOptions] tells whether they fit the contract.
+	// Options are fallbacks, and policies in place of Guard. [CheckOptions] tells
+	// whether they fit the contract.
 	Options []ClientOption
 }
 
@@ -75,6 +76,11 @@ func NewClient(c ClientConfig) *Client {
 	if c.Telemetry == nil {
 		c.Telemetry = telemetry.Discard()
 	}
+	for _, o := range c.Options {
+		if g := o.policies(); g != nil {
+			c.Guard = *g
+		}
+	}
 	if c.Guard.Registry == nil {
 		c.Guard.Registry = c.Telemetry.Registry()
 	}
@@ -88,6 +94,9 @@ func NewClient(c ClientConfig) *Client {
 	counts := newFallbackMetrics(c.Guard.Registry)
 	for _, o := range c.Options {
 		f := o.fallback()
+		if f == nil {
+			continue
+		}
 		f.taken = counts.WithLabelValues(c.From, f.method)
 		cl.methods[f.method].fallback = f
 	}

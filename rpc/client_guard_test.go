@@ -128,10 +128,11 @@ func TestADegradedAnswerMarksTheReplyThatWasMadeOfIt(t *testing.T) {
 func TestAFallbackMustFitTheContract(t *testing.T) {
 	empty := func(context.Context, *pb.Empty, error) (*pb.Empty, error) { return nil, nil }
 	for name, options := range map[string][]rpc.ClientOption{
-		"a method that is not there": {rpc.Fallback("/grpc.testing.TestService/Nothing", empty)},
-		"other messages":             {rpc.Fallback(unaryCall, empty)},
-		"a stream":                   {rpc.Fallback("/grpc.testing.TestService/FullDuplexCall", empty)},
-		"two for one method":         {lastKnown("a"), lastKnown("b")},
+		"a method that is not there":             {rpc.Fallback("/grpc.testing.TestService/Nothing", empty)},
+		"other messages":                         {rpc.Fallback(unaryCall, empty)},
+		"a stream":                               {rpc.Fallback("/grpc.testing.TestService/FullDuplexCall", empty)},
+		"policies of a method that is not there": {rpc.Policies(guard.Config{Methods: map[string]guard.MethodConfig{"Nothing": {}}})},
+		"two for one method":                     {lastKnown("a"), lastKnown("b")},
 	} {
 		s := service.New("order", service.Options{})
 		rpc.Declare(s, readOnly(t), options...)
@@ -206,5 +207,16 @@ func TestStreamsAreUnderWayUntilTheyEnd(t *testing.T) {
 				t.Errorf("after the first: %v", err)
 			}
 		})
+	}
+}
+
+func TestPoliciesTakeThePlaceOfTheDefaults(t *testing.T) {
+	_, conn := client(t, &failing{}, guard.Config{}, rpc.Policies(guard.Config{
+		MaxAttempts: 5, Methods: map[string]guard.MethodConfig{"UnaryCall": {AttemptTimeout: time.Second, MaxInFlight: 9}},
+	}))
+	for _, m := range conn.Guards().Methods {
+		if is := m.Method == unaryCall; is != (m.AttemptTimeout == time.Second) || is != (m.MaxInFlight == 9) || is != (m.MaxAttempts == 5) {
+			t.Errorf("%+v", m) // only the one method may be repeated
+		}
 	}
 }

@@ -11,11 +11,30 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/guard"
 	"github.com/argosy-go/argosy/telemetry"
 )
 
-// ClientOption is an option of a client: see [Fallback].
-type ClientOption interface{ fallback() *fallback }
+// ClientOption is an option of a client: see [Fallback] and [Policies].
+type ClientOption interface {
+	fallback() *fallback // nil: it is none
+	policies() *guard.Config
+}
+
+// Policies makes a client's calls guarded by c instead of the defaults, which
+// are right for most. With several the last one counts.
+//
+//	rpc.Policies(guard.Config{Methods: map[string]guard.MethodConfig{
+//		"GetPrice": {AttemptTimeout: 200 * time.Millisecond, Hedge: guard.HedgeConfig{On: true}},
+//	}})
+func Policies(c guard.Config) ClientOption { return policiesOption(c) }
+
+type policiesOption guard.Config
+
+func (policiesOption) fallback() *fallback       { return nil }
+func (o policiesOption) policies() *guard.Config { c := guard.Config(o); return &c }
+
+func (*fallbackOption) policies() *guard.Config { return nil }
 
 // fallback is what answers a method when nobody else does.
 type fallback struct {
@@ -71,6 +90,14 @@ func CheckOptions(contract protoreflect.ServiceDescriptor, options []ClientOptio
 	}
 	methods, seen := Methods(contract), map[string]bool{}
 	for _, o := range options {
+		if c := o.policies(); c != nil {
+			for name := range c.Methods {
+				if contract.Methods().ByName(protoreflect.Name(name)) == nil {
+					return fmt.Errorf("policies: %s has no method %s", contract.FullName(), name)
+				}
+			}
+			continue
+		}
 		f := o.fallback()
 		m, ok := methods[f.method]
 		switch {
