@@ -33,14 +33,7 @@ type srv struct {
 
 func startNameServer(t *testing.T) *nameServer {
 	t.Helper()
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp", udp.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	udp, tcp := samePort(t)
 	s := &nameServer{addr: udp.LocalAddr().String(), queries: make(chan string, 100), hosts: map[string][]string{}, services: map[string][]srv{}}
 	var running sync.WaitGroup
 	running.Go(func() { s.serveUDP(udp) })
@@ -51,6 +44,26 @@ func startNameServer(t *testing.T) *nameServer {
 		running.Wait()
 	})
 	return s
+}
+
+// samePort listens on one port of both protocols: that it is free for one does
+// not say that it is for the other.
+func samePort(t *testing.T) (*net.UDPConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := tcp.Addr().(*net.TCPAddr)
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: addr.IP, Port: addr.Port})
+		if err == nil {
+			return udp, tcp
+		}
+		tcp.Close()
+	}
+	t.Fatal("no port is free for both UDP and TCP")
+	return nil, nil
 }
 
 func (s *nameServer) set(change func()) {

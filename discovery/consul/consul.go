@@ -118,10 +118,7 @@ func (c *consul) Watch(ctx context.Context, service string, _ <-chan struct{}, r
 		}
 		backoff.Reset()
 		tell(addrs, nil)
-		if next < index { // the server was restored: all is new
-			next = 0
-		}
-		index = next
+		index = next // also when it went back, as the server was restored
 		if early := shortestQuery - time.Since(asked); early > 0 {
 			select {
 			case <-ctx.Done():

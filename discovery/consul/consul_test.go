@@ -66,7 +66,7 @@ func TestAWatchAsksOnceAndThenWaitsAtTheIndexOfTheAnswer(t *testing.T) {
 	}
 	s.rewind()
 	if i := <-s.waits; i != 1 {
-		t.Errorf("after the index went back the query waits at %d, want 1, from an answer without an index", i)
+		t.Errorf("after the index went back the query waits at %d, want 1", i)
 	}
 	if err := l.Withdraw(t.Context()); err != nil {
 		t.Error(err)
