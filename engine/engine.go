@@ -49,7 +49,7 @@ func pick[T any](what, url string, from map[string]T) (T, error) {
 	}
 	var none T
 	known := slices.Sorted(maps.Keys(from))
-	return none, fmt.Errorf("%s %q: this program has no adapter for the scheme %q; it has: %s", what, url, scheme, strings.Join(known, ", "))
+	return none, fmt.Errorf("%s: this program has no adapter for the scheme %q; it has: %s", what, scheme, strings.Join(known, ", ")) // not the URL: it may hold a password
 }
 
 // With returns a set that has the adapters of both; those of more win.
