@@ -209,7 +209,7 @@ func judge(ctx context.Context, err error) outcome {
 	case codes.Canceled:
 		return nothing
 	case codes.Unavailable:
-		if refusedHere(e) {
+		if refusedHere(e) || shed(e) {
 			return nothing
 		}
 		return failing

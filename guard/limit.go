@@ -89,9 +89,13 @@ func (l *limit) set(n int64) {
 
 // overloaded reports whether an error says that the other side has too much to do.
 func overloaded(o outcome, err error) bool {
-	if o != failing {
+	if err == nil {
 		return false
 	}
 	e := fault.From(err)
-	return e.Code == codes.DeadlineExceeded || e.NotDone && e.Reason == fault.ReasonOverloaded
+	return shed(e) || o == failing && e.Code == codes.DeadlineExceeded
 }
+
+// shed reports whether the other side refused the call since it has too much
+// to do: it lives, and the limit follows it.
+func shed(e *fault.Error) bool { return e.NotDone && e.Reason == fault.ReasonOverloaded }
