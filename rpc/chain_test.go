@@ -170,6 +170,33 @@ func TestTheHeadersOfAStreamThatHasEndedAreThere(t *testing.T) {
 	}
 }
 
+// Stubs send the only message of the client before they read the answer: what
+// that says of a call that was refused at once would be taken for its outcome.
+func TestTheOnlyMessageToAStreamThatHasEndedIsSentInVain(t *testing.T) {
+	s := rpc.NewServer(rpc.ServerConfig{Authenticator: tokens{}})
+	if err := s.Register("teller", &pb.TestService_ServiceDesc, telling{}); err != nil {
+		t.Fatal(err)
+	}
+	network, _ := served(t, s)
+	for name, conn := range map[string]grpc.ClientConnInterface{
+		"network": network, "process": s.Conn(rpc.ConnOptions{}), "wire": s.Conn(rpc.ConnOptions{Wire: true}),
+	} {
+		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, pb.TestService_StreamingOutputCall_FullMethodName)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Header(); err != nil && fault.CodeOf(err) != codes.Unauthenticated { // it has ended
+			t.Errorf("%s: header: %v", name, err)
+		}
+		if err := stream.SendMsg(&pb.StreamingOutputCallRequest{}); err != nil {
+			t.Errorf("%s: sent: %v", name, err)
+		}
+		if err := stream.RecvMsg(&pb.StreamingOutputCallResponse{}); fault.CodeOf(err) != codes.Unauthenticated {
+			t.Errorf("%s: received: %v", name, err)
+		}
+	}
+}
+
 // keyed is a server of a contract with keyed calls.
 type keyed struct {
 	greeterpb.UnimplementedGreeterServer

@@ -122,7 +122,9 @@ func (p *pipe) CloseSend() error {
 	return nil
 }
 
-// SendMsg returns io.EOF when the stream has ended; RecvMsg tells how.
+// SendMsg returns io.EOF when the stream has ended; RecvMsg tells how. The only
+// message of a client is sent without an error even then: stubs would take
+// io.EOF for the outcome of the call.
 func (p *pipe) SendMsg(m any) error {
 	if p.closed {
 		return status.Error(codes.Internal, "SendMsg was called after CloseSend")
@@ -131,22 +133,30 @@ func (p *pipe) SendMsg(m any) error {
 	if err != nil {
 		return err
 	}
+	sent := p.offer(msg)
+	if !p.desc.ClientStreams {
+		return p.CloseSend()
+	}
+	if !sent {
+		return io.EOF
+	}
+	return nil
+}
+
+// offer hands a message to the server unless the stream has ended.
+func (p *pipe) offer(msg proto.Message) bool {
 	select {
 	case <-p.done:
-		return io.EOF
+		return false
 	default:
 	}
 	select {
 	case p.up <- msg:
+		return true
 	case <-p.done:
-		return io.EOF
 	case <-p.ctx.Done():
-		return io.EOF
 	}
-	if !p.desc.ClientStreams {
-		return p.CloseSend()
-	}
-	return nil
+	return false
 }
 
 func (p *pipe) RecvMsg(m any) error {
