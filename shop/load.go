@@ -42,7 +42,7 @@ func newLoad() loading {
 	c := newCommand("load", aboutLoad)
 	return loading{
 		command:  c,
-		url:      c.String("url", "http://127.0.0.1:8080", "`URL` of the shop's HTTP edge"),
+		url:      c.String("url", "http://127.0.0.1:8080", "`URL` of the shop's HTTP edge, or several, separated by commas"),
 		data:     c.String("data", "", "data `directory` of the fleet, for the journal and the password (default: where the shop keeps it)"),
 		rate:     c.Float64("rate", 10, "`customers` a second, on average"),
 		duration: c.Duration("duration", 10*time.Second, "how long they arrive"),

@@ -40,7 +40,8 @@ and one broker beside them. The argument is a package, or a program that is buil
 already. Settings of the program come after --.
 
 One process is the edge: the service that only has pages, or else the first. It
-serves the routes of all services at --http. What dies is started again, after
+serves the routes of all services at --http; replicas of it have addresses of
+their own, for a load balancer. What dies is started again, after
 pauses that grow with each death in a row. Ctrl-C drains: first the edge, then
 callers before those they call, the broker last; a second one kills.
 

@@ -133,16 +133,12 @@ func (p planner) chosen() ([]argosy.ServiceDescription, error) {
 
 // checkReplicas refuses replicas that could not share what they have.
 func (p planner) checkReplicas(services []argosy.ServiceDescription) error {
-	edge := edgeOf(services)
 	for _, s := range services {
 		if p.replicas[s.Name] < 2 {
 			continue
 		}
 		if s.HasStore && p.program.Store == "sqlite" {
 			return usagef("%d replicas of %s need a store that they share, and a file of SQLite is for one process: give --store postgres://…, or one replica", p.replicas[s.Name], s.Name)
-		}
-		if s.Name == edge {
-			return usagef("%s is the edge, which has one address: it runs once, behind no load balancer", s.Name)
 		}
 	}
 	return nil
@@ -170,7 +166,7 @@ func (p planner) checkCalls(services []argosy.ServiceDescription) error {
 // place gives a unit its addresses.
 func (p planner) place(u *unit) error {
 	into := []*string{&u.GRPC, &u.Admin}
-	if u.Edge {
+	if u.Edge && u.Replica == 1 { // its replicas are for a load balancer to find
 		u.HTTP = p.http
 	} else {
 		into = append(into, &u.HTTP)
@@ -194,7 +190,7 @@ func (p planner) arguments(units []unit) {
 	for _, u := range units {
 		add(grpc, u.Service, u.GRPC)
 		add(http, u.Service, u.HTTP)
-		if u.Edge {
+		if u.Edge && u.Replica == 1 {
 			origin = "http://" + reachable(u.HTTP)
 		}
 	}

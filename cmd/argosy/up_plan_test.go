@@ -85,6 +85,26 @@ func TestEveryProcessKnowsAllOthersAndTheEdgeKnowsTheirPages(t *testing.T) {
 	}
 }
 
+func TestReplicasOfTheEdgeHaveAddressesOfTheirOwn(t *testing.T) {
+	units, err := planOf(t, "postgres", wishes{http: ":8080", replicas: map[string]int{"web": 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]bool{}
+	for _, u := range units {
+		if u.Service != "web" {
+			continue
+		}
+		at[u.HTTP] = true
+		if !u.Edge || !slices.Contains(u.args, "--edge") || u.argument("origin") != "http://127.0.0.1:8080" {
+			t.Errorf("%s: %v", u.Name, u.args)
+		}
+	}
+	if len(at) != 2 || !at[":8080"] || at[""] {
+		t.Errorf("the edges are at %v", at)
+	}
+}
+
 func TestTheOriginThatIsSaidIsKept(t *testing.T) {
 	units, err := planOf(t, "sqlite", wishes{settings: []string{"--origin", "https://shop.example"}})
 	if err != nil {
@@ -118,7 +138,6 @@ func TestWhatCannotRunIsRefusedByName(t *testing.T) {
 		says  string
 	}{
 		"replicas on SQLite":           {"sqlite", wishes{replicas: map[string]int{"order": 2}}, "2 replicas of order need a store"},
-		"replicas of the edge":         {"postgres", wishes{replicas: map[string]int{"web": 2}}, "web is the edge"},
 		"replicas that are left out":   {"postgres", wishes{replicas: map[string]int{"pay": 2}, only: []string{"stock"}}, "--only leaves out"},
 		"a service that is not there":  {"postgres", wishes{only: []string{"stok"}}, "did you mean stock?"},
 		"replicas of nothing":          {"postgres", wishes{replicas: map[string]int{"stok": 2}}, "did you mean stock?"},
@@ -142,6 +161,7 @@ func TestWhatCanRunIsNotRefused(t *testing.T) {
 		want  []string
 	}{
 		"replicas without a store":   {"sqlite", wishes{replicas: map[string]int{"pay": 2}}, []string{"web-1", "outside-1", "pay-2"}},
+		"replicas of the edge":       {"postgres", wishes{replicas: map[string]int{"web": 2}}, []string{"web-1", "web-2"}},
 		"one of one":                 {"sqlite", wishes{replicas: map[string]int{"order": 1}}, []string{"order-1"}},
 		"a part that calls nobody":   {"sqlite", wishes{only: []string{"stock"}}, []string{"stock-1"}},
 		"a part with peers":          {"sqlite", wishes{only: []string{"order", "stock"}, peers: map[string]string{"pay": "a:1"}}, []string{"order-1", "stock-1"}},

@@ -316,7 +316,7 @@ func (r *running) state() fleetState {
 func (r *running) known() fleetState {
 	s := fleetState{Program: r.program.about.Program, PID: os.Getpid(), Since: r.begun}
 	for _, u := range r.units {
-		if u.Edge {
+		if u.Edge && u.Replica == 1 {
 			s.Edge = "http://" + reachable(u.HTTP)
 		}
 		m := member{unit: u, State: supervise.Starting, Since: r.begun}

@@ -154,7 +154,9 @@ func (p *Process) run() {
 		var pause time.Duration
 		p.update(func(s *Status) {
 			s.Deaths++
-			if !p.readyAt.IsZero() && time.Since(p.readyAt) >= p.pace.Settled {
+			// One that was ready and ended well was asked to, by somebody who wants
+			// it restarted.
+			if !p.readyAt.IsZero() && (s.ExitCode == 0 || time.Since(p.readyAt) >= p.pace.Settled) {
 				s.Deaths = 1
 			}
 			pause = p.pace.pause(s.Deaths)

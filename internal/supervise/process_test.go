@@ -179,6 +179,23 @@ func TestDeathsInARowCountUntilOneWasReadyForAWhile(t *testing.T) {
 	_ = stop(t, p) // it may be stopped before it ends itself
 }
 
+func TestOneThatEndsWellDoesNotDieInARow(t *testing.T) {
+	c, seen := changes()
+	out := listen(t)
+	p := Start(spec("ends", out), c)
+	for range 3 {
+		s := awaitState(t, seen, Ready)
+		out.await(t, "pid ") // it listens to signals
+		if err := syscall.Kill(s.PID, syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if s := awaitState(t, seen, Waiting); s.Deaths != 1 || s.ExitCode != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	_ = stop(t, p) // it may be stopped before it listens to signals
+}
+
 func TestAProgramThatCannotBeStartedIsTriedAgain(t *testing.T) {
 	c, seen := changes()
 	p := Start(Spec{Name: "p", Command: []string{t.TempDir() + "/none"}}, c)

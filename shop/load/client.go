@@ -4,23 +4,31 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
+	"syscall"
 )
 
 // client is a customer's browser.
 type client struct {
-	url   string
+	edges []string // URLs
+	turn  atomic.Uint64
 	http  *http.Client
 	token string
 }
 
-func newClient(url string) *client {
+func newClient(urls string) *client {
+	var edges []string
+	for url := range strings.SplitSeq(urls, ",") {
+		edges = append(edges, strings.TrimSuffix(strings.TrimSpace(url), "/"))
+	}
 	return &client{
-		url:  strings.TrimSuffix(url, "/"),
-		http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 1024}},
+		edges: edges,
+		http:  &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConns: 1024, MaxIdleConnsPerHost: 1024}},
 	}
 }
 
@@ -67,18 +75,7 @@ func (c *client) post(ctx context.Context, path, key string, body, reply any) *f
 	if err != nil {
 		return &failure{what: err.Error()}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(b))
-	if err != nil {
-		return &failure{what: err.Error()}
-	}
-	req.Header.Set("Content-Type", "application/json")
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.send(ctx, path, key, b)
 	if err != nil {
 		return &failure{what: "no answer", again: true}
 	}
@@ -97,4 +94,27 @@ func (c *client) post(ctx context.Context, path, key string, body, reply any) *f
 		return &failure{what: "answer is not JSON"}
 	}
 	return nil
+}
+
+// send sends a request to the edge whose turn it is, or else to the next at
+// which somebody listens: nothing has been said to one that takes no connection.
+func (c *client) send(ctx context.Context, path, key string, body []byte) (resp *http.Response, err error) {
+	first := c.turn.Add(1)
+	for i := range uint64(len(c.edges)) {
+		req, rerr := http.NewRequestWithContext(ctx, http.MethodPost, c.edges[(first+i)%uint64(len(c.edges))]+path, bytes.NewReader(body))
+		if rerr != nil {
+			return nil, rerr
+		}
+		req.Header.Set("Content-Type", "application/json")
+		if key != "" {
+			req.Header.Set("Idempotency-Key", key)
+		}
+		if c.token != "" {
+			req.Header.Set("Authorization", "Bearer "+c.token)
+		}
+		if resp, err = c.http.Do(req); !errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+	}
+	return resp, err
 }

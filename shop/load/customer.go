@@ -66,14 +66,27 @@ const maxLines = 50
 // returns its id. What it took is counted from the instant at, so that neither
 // a generator that lags nor an attempt that failed makes the shop look quick.
 func (l *run) place(ctx context.Context, key string, order placement, at time.Time, again bool) string {
+	var id string
+	if !l.patiently(ctx, again, func() (err *failure) {
+		id, err = l.shop.place(ctx, key, order)
+		return err
+	}) {
+		return ""
+	}
+	l.acknowledged(key, id, time.Since(at), !again)
+	return id
+}
+
+// patiently sends a request with a key again while that may help, and reports
+// whether it was served.
+func (l *run) patiently(ctx context.Context, again bool, send func() *failure) bool {
 	for try := range attempts {
 		if again || try > 0 {
 			l.count(func(r *Result) { r.Retries++ })
 		}
-		id, err := l.shop.place(ctx, key, order)
+		err := send()
 		if err == nil {
-			l.acknowledged(key, id, time.Since(at), !again)
-			return id
+			return true
 		}
 		l.count(func(r *Result) { r.Errors[err.Error()]++ })
 		pause := time.Duration(try+1) * 200 * time.Millisecond
@@ -82,7 +95,7 @@ func (l *run) place(ctx context.Context, key string, order placement, at time.Ti
 		}
 	}
 	l.count(func(r *Result) { r.Failed++ })
-	return ""
+	return false
 }
 
 // acknowledged journals an order; a double click is journalled too, so that
@@ -104,11 +117,9 @@ func (l *run) cancel(ctx context.Context, id string, after time.Duration) {
 	if !wait(ctx, after) {
 		return
 	}
-	if err := l.shop.cancel(ctx, id); err != nil {
-		l.count(func(r *Result) { r.Errors[err.Error()]++ })
-		return
+	if l.patiently(ctx, false, func() *failure { return l.shop.cancel(ctx, id) }) {
+		l.count(func(r *Result) { r.Cancelled++ })
 	}
-	l.count(func(r *Result) { r.Cancelled++ })
 }
 
 func wait(ctx context.Context, d time.Duration) bool {

@@ -23,7 +23,9 @@ import (
 
 // Config says what load to make.
 type Config struct {
-	// URL is the shop's HTTP edge.
+	// URL is the shop's HTTP edge, or several of them, separated by commas: then
+	// requests take turns among them, as behind a load balancer, and one where
+	// nobody listens is left out.
 	URL string
 	// Email and Password sign the customer in.
 	Email, Password string
@@ -53,7 +55,7 @@ type Result struct {
 	Acknowledged int `json:"acknowledged"` // orders that the shop accepted, each fsynced in the journal
 	Cancelled    int `json:"cancelled"`    // cancellations that were accepted
 	Retries      int `json:"retries"`      // attempts under a key that was sent before
-	Failed       int `json:"failed"`       // customers who gave up
+	Failed       int `json:"failed"`       // requests that customers gave up on: orders, and cancellations
 	// Errors counts answers that were not wanted, by status and reason.
 	Errors map[string]int `json:"errors"`
 	// P50, P99 and Max are how long it took from the instant at which a customer

@@ -70,3 +70,19 @@ func TestARetryCountsAsTheTimeThatItTook(t *testing.T) {
 		t.Errorf("%d orders in the journal, %d acknowledged", len(orders), r.Acknowledged)
 	}
 }
+
+func TestRequestsGoOnlyWhereSomebodyListens(t *testing.T) {
+	shop := httptest.NewServer(&moody{seen: map[string]bool{}})
+	defer shop.Close()
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	r, err := Run(t.Context(), Config{
+		URL: gone.URL + ", " + shop.URL + "/", Rate: 200, Duration: 100 * time.Millisecond, Journal: filepath.Join(t.TempDir(), "load.jsonl"), Seed: 1,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Acknowledged == 0 || r.Failed != 0 || r.Errors["no answer"] != 0 {
+		t.Errorf("%+v", r)
+	}
+}
