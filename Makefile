@@ -1,5 +1,5 @@
 # Every target is one command; "make help" lists them.
-.PHONY: run test generate lint bench crash everywhere torture powercut replicas long help
+.PHONY: run test generate lint bench crash everywhere torture powercut partitions replicas long help
 
 run: ## Run the shop: the whole fleet in one process
 	go run ./shop
@@ -31,6 +31,9 @@ torture: ## Torture real processes for LENGTH, a fault every 2 s, with a report 
 CUTS ?= 200
 powercut: ## Pull the plug CUTS times under 100,000 acknowledged writes (root)
 	ARGOSY_POWER_CUTS=$(CUTS) go test -count=1 -timeout 60m -v -run PowerCut ./e2e
+
+partitions: ## Cut every line of a fleet on machines of its own, with a report in REPORTS (root)
+	ARGOSY_LONG=1 ARGOSY_TORTURE_REPORT=$(abspath $(REPORTS)) go test -count=1 -timeout 60m -v -run TestAPartition ./e2e
 
 replicas: ## Stop one of two replicas past its lease, ROUNDS times
 	ARGOSY_REPLICA_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestTwoReplicas ./e2e

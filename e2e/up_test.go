@@ -173,19 +173,22 @@ func (f *fleet) strike(name string) {
 // journaled returns how many orders the load has been acknowledged.
 func journaled(t testing.TB, dir string) int {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "load", "*.jsonl"))
+	n, err := acknowledged(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return n
+}
+
+// acknowledged counts what the journals of the load hold.
+func acknowledged(dir string) (int, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "load", "*.jsonl"))
 	n := 0
 	for _, path := range files {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n += bytes.Count(b, []byte("\n"))
+		b, unread := os.ReadFile(path)
+		n, err = n+bytes.Count(b, []byte("\n")), errors.Join(err, unread)
 	}
-	return n
+	return n, err
 }
 
 // loaded is what shop load --output json tells.
