@@ -58,7 +58,7 @@ func (f *Fleet) edgeConn(peers map[string]string) (grpc.ClientConnInterface, err
 			return nil, err
 		}
 		for _, c := range contracts {
-			client := rpc.NewClient(rpc.ClientConfig{From: edgeCaller, Contract: c, Transport: conn, Telemetry: f.tel})
+			client := rpc.NewClient(rpc.ClientConfig{From: edgeCaller, Contract: c, Transport: conn, Telemetry: f.tel, Override: f.set.rules.override(string(c.FullName()))})
 			f.clients = append(f.clients, client)
 			all.there[string(c.FullName())] = remote{
 				guarded: client,

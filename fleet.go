@@ -203,7 +203,8 @@ func (f *Fleet) openBroker(ctx context.Context) error {
 func (f *Fleet) buildServer(context.Context) error {
 	f.server = rpc.NewServer(rpc.ServerConfig{
 		Telemetry: f.tel, Authenticator: f.signer.Authenticator(),
-		MaxInFlight: f.set.MaxInFlight, Quota: guard.RateConfig{PerSecond: f.set.Quota},
+		MaxInFlight: f.set.MaxInFlight, ShedMethod: f.set.rules.shed,
+		Quota: guard.RateConfig{PerSecond: f.set.Quota}, Quotas: f.set.rules.quotas,
 	})
 	var errs []error
 	for _, s := range f.services {
@@ -237,7 +238,7 @@ func (f *Fleet) bindClients(context.Context) error {
 			if f.program.Network != nil {
 				transport = f.program.Network(s.Name(), string(late.Contract().FullName()), transport)
 			}
-			client := rpc.NewClient(rpc.ClientConfig{From: s.Name(), Contract: late.Contract(), Transport: transport, Telemetry: f.tel, Options: late.Options()})
+			client := rpc.NewClient(rpc.ClientConfig{From: s.Name(), Contract: late.Contract(), Transport: transport, Telemetry: f.tel, Options: late.Options(), Override: f.set.rules.override(string(late.Contract().FullName()))})
 			f.clients = append(f.clients, client)
 			late.Bind(client)
 		}

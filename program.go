@@ -98,6 +98,9 @@ func (p *Program) declare(tel *telemetry.Telemetry) (every, chosen []*service.Se
 	if err := checkAdminToken(set.AdminToken); err != nil {
 		return nil, nil, set, &usageError{err}
 	}
+	if set.rules, err = rulesOf(set, every); err != nil {
+		return nil, nil, set, &usageError{err}
+	}
 	if set.Data == "" {
 		set.Data = DataDir(p.Name, env)
 	}

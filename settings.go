@@ -29,16 +29,23 @@ type settings struct {
 	LogLevel  string  `default:"info" usage:"debug, info, warn or error"`
 	LogFormat string  `default:"auto" usage:"console, json, or auto: console on a terminal"`
 	OTLP      string  `usage:"OTLP gRPC endpoint that receives traces, as host:port"`
-	TraceRate float64 `default:"1" usage:"share of traces that are recorded when an OTLP endpoint is set, 0 to 1"`
+	TraceRate float64 `default:"1" min:"0" max:"1" usage:"share of traces that are recorded when an OTLP endpoint is set, 0 to 1"`
 	Dev       bool    `default:"false" usage:"development: profiles on the admin listener"`
 
-	Origin       string        `usage:"public URL of the HTTP edge, where it differs from its address"`
-	MaxBody      int64         `default:"1048576" usage:"largest request body in bytes"`
-	MaxInFlight  int           `default:"2000" usage:"most calls from outside that are worked on at once; each method finds its own limit below"`
-	Quota        float64       `default:"0" usage:"calls a second that each caller may make, twice as many at once after a rest; 0 is no quota"`
+	Origin      string  `usage:"public URL of the HTTP edge, where it differs from its address"`
+	MaxBody     int64   `default:"1048576" usage:"largest request body in bytes"`
+	MaxInFlight int     `default:"2000" min:"1" max:"1000000" usage:"most calls from outside that are worked on at once; each method finds its own limit below"`
+	Quota       float64 `default:"0" min:"0" max:"1000000" usage:"calls a second that each caller may make, twice as many at once after a rest; 0 is no quota"`
+
+	Guard  map[string]guardRule `usage:"policies of the calls to a service or a method, as inventory.attempts=2,inventory/Reserve.deadline=1s; the keys are below"`
+	Limits map[string]limitRule `usage:"how many calls of a service or a method are served at once, as order.max-in-flight=200; the keys are below"`
+	Quotas map[string]quotaRule `usage:"quotas of kinds of callers in place of --quota, as service/web.rate=500: of service/<name>, user and anonymous; the keys are below"`
+
 	DrainWait    time.Duration `default:"0s" usage:"time between turning not ready and refusing work, for load balancers to notice"`
 	DrainTimeout time.Duration `default:"15s" usage:"longest time that a drain may take"`
 	Banner       bool          `default:"true" usage:"print where to look once the fleet is ready, and that it drains"`
 	Describe     bool          `usage:"print the services and their graph as JSON and exit"`
 	Version      bool          `usage:"print the version and exit"`
+
+	rules *rules // what Guard, Limits and Quotas mean for the contracts of the program
 }

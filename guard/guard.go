@@ -38,6 +38,10 @@ type Config struct {
 	// Methods are what differs for single methods, by the name of the method
 	// alone, as in "Reserve".
 	Methods map[string]MethodConfig
+	// Override has the last word on what holds for a method
+	// ("/pkg.Service/Method"): it changes the configuration in place, which has
+	// all defaults. Nil: nothing is changed.
+	Override func(method string, c *Config)
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Registry receives the metrics. Nil: none.
@@ -86,16 +90,17 @@ type MethodConfig struct {
 
 // of returns the configuration of a method ("/pkg.Service/Method").
 func (c Config) of(method string) Config {
-	m, ok := c.Methods[method[strings.LastIndexByte(method, '/')+1:]]
-	if !ok {
-		return c
+	if m, ok := c.Methods[method[strings.LastIndexByte(method, '/')+1:]]; ok {
+		c.MaxAttempts = cmp.Or(m.MaxAttempts, c.MaxAttempts)
+		c.AttemptTimeout = cmp.Or(m.AttemptTimeout, c.AttemptTimeout)
+		c.MaxInFlight = cmp.Or(m.MaxInFlight, c.MaxInFlight)
+		c.MinLimit = cmp.Or(m.MinLimit, c.MinLimit)
+		if m.Hedge.On {
+			c.Hedge = m.Hedge
+		}
 	}
-	c.MaxAttempts = cmp.Or(m.MaxAttempts, c.MaxAttempts)
-	c.AttemptTimeout = cmp.Or(m.AttemptTimeout, c.AttemptTimeout)
-	c.MaxInFlight = cmp.Or(m.MaxInFlight, c.MaxInFlight)
-	c.MinLimit = cmp.Or(m.MinLimit, c.MinLimit)
-	if m.Hedge.On {
-		c.Hedge = m.Hedge
+	if c.Override != nil {
+		c.Override(method, &c)
 	}
 	return c.withDefaults()
 }

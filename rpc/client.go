@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 
@@ -37,6 +38,20 @@ type ClientConfig struct {
 	// Options are fallbacks, and policies in place of Guard. [CheckOptions] tells
 	// whether they fit the contract.
 	Options []ClientOption
+	// Override is what operators set, above Guard, Options and contract.
+	Override Override
+}
+
+// Override is what operators set for the calls of one contract, above what code
+// and contract say. The zero value changes nothing.
+type Override struct {
+	// RetryShare is how many retries there are for each call. Zero: as in
+	// [guard.Config].
+	RetryShare float64
+	// Method changes the policies of a method and its deadline, in place; it is
+	// called once for each. Whatever it says, a call is repeated and hedged only
+	// as its contract allows. Nil: nothing is changed.
+	Method func(m *Method, c *guard.Config)
 }
 
 // Client is a connection with the client chain round it. Safe for concurrent use.
@@ -84,11 +99,16 @@ func NewClient(c ClientConfig) *Client {
 	if c.Guard.Registry == nil {
 		c.Guard.Registry = c.Telemetry.Registry()
 	}
+	methods := Methods(c.Contract)
+	c.Guard.RetryShare = cmp.Or(c.Override.RetryShare, c.Guard.RetryShare)
+	if change := c.Override.Method; change != nil {
+		c.Guard.Override = func(method string, g *guard.Config) { change(methods[method], g) }
+	}
 	cl := &Client{
 		c: c, tracer: c.Telemetry.TracerOf(c.From), methods: map[string]*guarded{},
 		target: guard.NewTarget(string(c.Contract.FullName()), c.Guard),
 	}
-	for name, m := range Methods(c.Contract) {
+	for name, m := range methods {
 		cl.methods[name] = &guarded{Method: m, Guard: cl.target.Method(c.From, name, m.repeat())}
 	}
 	counts := newFallbackMetrics(c.Guard.Registry)

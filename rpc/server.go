@@ -53,8 +53,16 @@ type ServerConfig struct {
 	// Shed configures the limit that each unary method finds for itself below
 	// MaxInFlight. Zero: right for most.
 	Shed guard.ShedConfig
+	// ShedMethod changes what Shed says for a method of a service, in place; it
+	// is called once for each. Nil: nothing is changed.
+	ShedMethod func(service string, m *Method, c *guard.ShedConfig)
 	// Quota is what each caller from outside may ask for. Zero: no quota.
 	Quota guard.RateConfig
+	// Quotas are what holds instead for kinds of callers, by their names:
+	// "service/web" for that service of the fleet, [CallerUser] for each caller
+	// who is none, and [CallerAnonymous] for each address that calls come from
+	// without saying whose they are.
+	Quotas map[string]guard.RateConfig
 	// MaxRecvBytes bounds a message from the network. Zero: 4 MiB.
 	MaxRecvBytes int
 	// MaxConnectionAge is when a connection is ended with GOAWAY, so that its
@@ -73,7 +81,7 @@ type Server struct {
 	grpc     *grpc.Server
 	health   *health.Server
 	gate     gate
-	rate     *guard.Rate
+	quotas   quotas
 	floods   atomic.Uint64 // connections that were closed for one
 	calls    sync.WaitGroup
 
@@ -115,7 +123,7 @@ func NewServer(c ServerConfig) *Server {
 	}
 	s := &Server{
 		c: c, handlers: map[string]*handler{}, owners: map[string]string{},
-		metrics: newServerMetrics(c.Telemetry.Registry()), health: health.NewServer(), rate: guard.NewRate(c.Quota),
+		metrics: newServerMetrics(c.Telemetry.Registry()), health: health.NewServer(), quotas: newQuotas(c.Quota, c.Quotas),
 	}
 	s.gate.most = int64(c.MaxInFlight)
 	s.draining, s.drain = context.WithCancelCause(context.Background())
@@ -180,7 +188,11 @@ func (s *Server) add(h *handler, desc *grpc.ServiceDesc, method string) error {
 	}
 	h.m = s.metrics.of(h.owner, h.FullName)
 	h.tracer = s.c.Telemetry.TracerOf(h.owner)
-	h.shedder = guard.NewShedder(s.c.Shed)
+	limit := s.c.Shed
+	if s.c.ShedMethod != nil {
+		s.c.ShedMethod(h.owner, h.Method, &limit)
+	}
+	h.shedder = guard.NewShedder(limit)
 	shed := *errShed
 	shed.Service = h.owner
 	h.shed = shed.GRPCStatus().Err()

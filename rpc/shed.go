@@ -17,8 +17,7 @@ import (
 )
 
 var (
-	errShed  = fault.New(codes.Unavailable, fault.ReasonOverloaded, "the server has too much to do").WithRetryAfter(time.Second).Refused()
-	errQuota = fault.New(codes.ResourceExhausted, fault.ReasonQuota, "the caller makes more calls than its quota allows").Refused()
+	errShed = fault.New(codes.Unavailable, fault.ReasonOverloaded, "the server has too much to do").WithRetryAfter(time.Second).Refused()
 )
 
 // gate bounds all calls from outside that a server works on, streams included.
@@ -90,22 +89,6 @@ func (s *Server) worth(c *served, claimed guard.Criticality, p auth.Principal) (
 	return guard.Default, nil
 }
 
-// quota charges the call to its caller: to whom it is from, or, when nobody
-// knows, to the address that it comes from.
-func (s *Server) quota(ctx context.Context, p auth.Principal, known bool) error {
-	if s.rate == nil {
-		return nil
-	}
-	caller := p.Subject
-	if !known {
-		caller = "@" + origin(ctx)
-	}
-	if wait := s.rate.Take(caller); wait > 0 {
-		return errQuota.WithRetryAfter(wait)
-	}
-	return nil
-}
-
 // origin returns the address that a call comes from, without its port. The
 // edges in the process say it for those whom they serve.
 func origin(ctx context.Context) string {
@@ -136,8 +119,12 @@ type ServerState struct {
 	Floods uint64 `json:"floods"`
 	// Draining: no new streams are served.
 	Draining bool `json:"draining"`
-	// Quota is how the quotas of the callers stand.
-	Quota guard.RateState `json:"quota"`
+	// Quota is how the quota stands that callers have, and Quotas how those
+	// stand that kinds of callers have instead.
+	Quota  guard.RateState            `json:"quota"`
+	Quotas map[string]guard.RateState `json:"quotas,omitempty"`
+	// OverQuota counts the calls refused for a quota, by the kind of caller.
+	OverQuota map[string]uint64 `json:"over_quota,omitempty"`
 	// Methods are the unary methods, by name.
 	Methods []MethodState `json:"methods"`
 }
@@ -154,7 +141,14 @@ func (s *Server) Snapshot() ServerState {
 	st := ServerState{
 		InFlight: s.gate.inFlight.Load(), MaxInFlight: s.gate.most, Shed: s.gate.shed.Load(),
 		Floods:   s.floods.Load(),
-		Draining: s.draining.Err() != nil, Quota: s.rate.State(),
+		Draining: s.draining.Err() != nil, Quota: s.quotas.all.State(),
+		OverQuota: s.quotas.refusals(),
+	}
+	for kind, r := range s.quotas.kinds {
+		if st.Quotas == nil {
+			st.Quotas = map[string]guard.RateState{}
+		}
+		st.Quotas[kind] = r.State()
 	}
 	for _, h := range s.handlers {
 		if h.stream == nil {

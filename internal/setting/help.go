@@ -22,7 +22,22 @@ func (s *Set) Help(w io.Writer) error {
 		}
 		fmt.Fprintf(t, "  --%s\t%s\t%s\n", st.Name, st.Env, usage)
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, st := range s.settings {
+		if st.table == nil {
+			continue
+		}
+		fmt.Fprintf(w, "\nKeys of --%s:\n", st.Name)
+		for _, k := range st.table.keys {
+			fmt.Fprintf(t, "  %s\t%s\t%s\n", k.name, k.limits, k.usage)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Setting) title() string {

@@ -26,7 +26,9 @@ type Setting struct {
 	Secret  bool
 	Source  string // "default", "flag", "environment" or "file"
 
-	field reflect.Value
+	field  reflect.Value
+	limits limits
+	table  *table // nil: it is a single value
 }
 
 // Set is the settings of a program. It is used by one goroutine.
@@ -40,7 +42,14 @@ func NewSet(program string) *Set { return &Set{program: program} }
 
 // Add adds the exported fields of the struct that ptr points to. section is
 // the prefix of the flags, and prefix that of the variables; a tag env:"NAME"
-// names another variable. Defaults are filled in at once.
+// names another variable. The tags min and max bound a value. Defaults are
+// filled in at once.
+//
+// A field of type map[string]T, T a struct of pointers to what a setting can
+// be, is a table: its rows have names, its keys are T's fields. A flag and a
+// variable give it as row.key=value, separated by commas, the file as a map of
+// maps. Each key of each row is a setting of its own: the flag wins over the
+// variable, and that over the file.
 func (s *Set) Add(section, prefix string, ptr any) error {
 	p := reflect.ValueOf(ptr)
 	if p.Kind() != reflect.Pointer || p.IsNil() || p.Elem().Kind() != reflect.Struct {
@@ -66,6 +75,9 @@ func (s *Set) Add(section, prefix string, ptr any) error {
 		if slices.ContainsFunc(s.settings, func(o *Setting) bool { return o.Name == st.Name }) {
 			return fmt.Errorf("setting %s is declared twice", st.Name)
 		}
+		if err := st.shape(f.Tag); err != nil {
+			return fmt.Errorf("setting %s: %w", st.Name, err)
+		}
 		if err := st.reset(); err != nil {
 			return err
 		}
@@ -74,8 +86,21 @@ func (s *Set) Add(section, prefix string, ptr any) error {
 	return nil
 }
 
+// shape reads what values the field takes.
+func (s *Setting) shape(tag reflect.StructTag) (err error) {
+	if s.field.Kind() == reflect.Map {
+		s.table, err = newTable(s.field)
+		return err
+	}
+	s.limits, err = limitsOf(tag, s.field.Type())
+	return err
+}
+
 // reset gives the setting its default; an untagged field keeps what it holds.
 func (s *Setting) reset() error {
+	if s.table != nil {
+		return nil
+	}
 	if s.Default == "" {
 		if _, err := parse("", s.field.Type()); errors.Is(err, errKind) {
 			return fmt.Errorf("setting %s: %w", s.Name, err)
@@ -87,6 +112,9 @@ func (s *Setting) reset() error {
 }
 
 func (s *Setting) set(text, source string) error {
+	if s.table != nil {
+		return s.table.list(s.origin(source), text, source)
+	}
 	v, err := parse(text, s.field.Type())
 	if err != nil {
 		shown := fmt.Sprintf("%q", text)
@@ -94,6 +122,9 @@ func (s *Setting) set(text, source string) error {
 			shown = "the given value"
 		}
 		return fmt.Errorf("%s: %s is not %s: %w", s.origin(source), shown, kindName(s.field.Type()), err)
+	}
+	if !s.limits.hold(v) {
+		return fmt.Errorf("%s: %q is out of range: it must be %s", s.origin(source), text, s.limits)
 	}
 	s.field.Set(v)
 	s.Source = source
@@ -122,7 +153,7 @@ func (s *Set) Parse(args []string, env func(string) (string, bool), fileSetting 
 	}
 	var errs []error
 	for _, st := range s.settings {
-		if v, ok := env(st.Env); ok && st.Source == "default" {
+		if v, ok := env(st.Env); ok && (st.table != nil || st.Source == "default") {
 			errs = append(errs, st.set(v, "environment"))
 		}
 	}
@@ -185,6 +216,10 @@ func (s *Set) parseFile(path string) error {
 	flatten("", tree, flat)
 	var errs []error
 	for _, st := range s.settings {
+		if st.table != nil {
+			errs = append(errs, st.parseTable(path, flat))
+			continue
+		}
 		v, ok := flat[st.Name]
 		delete(flat, st.Name)
 		if ok && st.Source == "default" {
@@ -193,6 +228,21 @@ func (s *Set) parseFile(path string) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(flat)) {
 		errs = append(errs, fmt.Errorf("configuration file %s: unknown key %s%s", path, name, s.nearest(name)))
+	}
+	return errors.Join(errs...)
+}
+
+// parseTable takes the keys of a table out of those of the file.
+func (s *Setting) parseTable(path string, flat map[string]string) error {
+	if flat[s.Name] == "<nil>" { // its name alone
+		delete(flat, s.Name)
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(flat)) {
+		if key, ok := strings.CutPrefix(name, s.Name+"."); ok {
+			errs = append(errs, s.table.put(fmt.Sprintf("configuration file %s, key %s", path, name), key, flat[name], "file"))
+			delete(flat, name)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -210,16 +260,25 @@ func flatten(prefix string, tree map[string]any, into map[string]string) {
 
 // nearest returns a hint with the setting whose name is closest, or nothing.
 func (s *Set) nearest(name string) string {
+	names := make([]string, len(s.settings))
+	for i, st := range s.settings {
+		names[i] = st.Name
+	}
+	if best := closest(name, names); best != "" {
+		return fmt.Sprintf(" (did you mean %s?)", best)
+	}
+	return ""
+}
+
+// closest returns the name that was probably meant, or nothing.
+func closest(name string, names []string) string {
 	best, at := "", 4
-	for _, st := range s.settings {
-		if d := distance(name, st.Name); d < at {
-			best, at = st.Name, d
+	for _, n := range names {
+		if d := distance(name, n); d < at {
+			best, at = n, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %s?)", best)
+	return best
 }
 
 // distance is the Levenshtein distance.
