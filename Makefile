@@ -1,5 +1,5 @@
 # Every target is one command; "make help" lists them.
-.PHONY: run test generate lint bench crash everywhere torture powercut partitions replicas long help
+.PHONY: run test generate lint bench bench-peers crash everywhere torture powercut partitions replicas long help
 
 run: ## Run the shop: the whole fleet in one process
 	go run ./shop
@@ -15,6 +15,9 @@ lint: ## Check the contracts, the OpenAPI document and the code with outside lin
 
 bench: ## Measure the hot paths
 	go test -run '^$$' -bench . -benchmem ./store/... ./broker/... ./event ./idempotency ./saga ./rpc/... ./guard ./rest/... ./shop/... ./e2e
+
+bench-peers: ## Measure calls and REST beside bare grpc-go and net/http: processor time and allocations of both ends
+	go run -C bench .
 
 ROUNDS ?= 200
 crash: ## Kill the shop at random instants, ROUNDS times, and audit it each time
@@ -42,4 +45,4 @@ long: ## Run the long versions of the tests of order, duplicates and leases
 	ARGOSY_LONG=1 go test -count=1 -timeout 60m ./event ./saga ./store/... ./idempotency
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

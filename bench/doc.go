@@ -1,0 +1,19 @@
+// Command bench measures a call of Argosy beside the bare thing: unary calls
+// and streams over gRPC beside grpc-go with no options at all, and REST beside
+// net/http with encoding/json and with protojson.
+//
+//	go run -C bench . -rounds 9
+//
+// Argosy runs as a program does, through [argosy.Start] and with every default:
+// deadline, trace, metrics, token, access rule, guards and limits on both
+// sides. The bare sides have none of that. What is served is a contract of the
+// shop with a handler that does nothing, so that the difference is the path.
+//
+// Servers and clients are processes of their own, so that each has its own
+// processor time (user and system, getrusage(2)) and its own allocations. One
+// pair works at a time, for a slice of a second, and the sides take turns within
+// a round: what disturbs the machine disturbs all of them. A ratio is the median
+// of the ratios of the rounds.
+//
+// It is a module of its own, so that no peer comes with Argosy.
+package main
