@@ -38,6 +38,7 @@ type Fleet struct {
 	owners    map[string]string // contract to service, of the whole program
 	broker    broker.Broker
 	signer    *auth.Signer
+	callers   auth.Authenticator // of whoever calls from outside
 	server    *rpc.Server
 	clients   []*rpc.Client // in the order of declaration; those of the edge follow
 	peers     []func() error
@@ -147,7 +148,7 @@ func (f *Fleet) openData(context.Context) error {
 	if f.signer, err = auth.OpenSigner(key); err != nil {
 		return fmt.Errorf("signing key: %w", err)
 	}
-	return nil
+	return f.openCallers()
 }
 
 // openStoresAndBroker opens everything that is on disk, side by side.
@@ -202,7 +203,7 @@ func (f *Fleet) openBroker(ctx context.Context) error {
 // buildServer registers what the services serve.
 func (f *Fleet) buildServer(context.Context) error {
 	f.server = rpc.NewServer(rpc.ServerConfig{
-		Telemetry: f.tel, Authenticator: f.signer.Authenticator(),
+		Telemetry: f.tel, Authenticator: f.callers,
 		MaxInFlight: f.set.MaxInFlight, ShedMethod: f.set.rules.shed,
 		Quota: guard.RateConfig{PerSecond: f.set.Quota}, Quotas: f.set.rules.quotas,
 	})

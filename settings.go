@@ -22,9 +22,15 @@ type settings struct {
 	Edge      bool   `default:"false" usage:"serve the routes of all services of the program on the HTTP edge: those of services elsewhere by their peers"`
 	HTTPPeers string `usage:"with --edge, where pages and webhooks of services elsewhere are reached, as service=host:port, separated by commas; several of one by bars"`
 	AuthKey   string `usage:"file of the key that signs tokens, shared by the processes of a fleet (default: in the data directory)"`
-	Store     string `usage:"URL of the store"`
-	Broker    string `usage:"URL of the broker"`
-	Config    string `usage:"configuration file (YAML)"`
+
+	AuthIssuer     string `usage:"issuer outside the fleet whose tokens prove people and foreign programs, as they say it in iss"`
+	AuthAudience   string `usage:"what the tokens of that issuer must say in aud"`
+	AuthJWKS       string `usage:"where the keys of that issuer are: an https URL, an http URL of this machine, or a file"`
+	AuthRolesClaim string `default:"roles" usage:"claim that lists the roles in a token of that issuer; with a slash in front a JSON pointer, as in /realm_access/roles"`
+
+	Store  string `usage:"URL of the store"`
+	Broker string `usage:"URL of the broker"`
+	Config string `usage:"configuration file (YAML)"`
 
 	LogLevel  string  `default:"info" usage:"debug, info, warn or error"`
 	LogFormat string  `default:"auto" usage:"console, json, or auto: console on a terminal"`

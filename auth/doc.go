@@ -20,5 +20,7 @@
 //
 // Tokens are JWTs as RFC 8725 wants them: one algorithm (EdDSA), one type
 // (at+jwt), issuer, audience, subject and times required, and keys only from
-// the [KeySet] at hand. Nothing that a token says is ever fetched.
+// the [KeySet] at hand. People who signed in elsewhere bring tokens of an
+// [Issuer], whose keys come from the place that was configured, by RFC 7517.
+// Nothing that a token says is ever fetched.
 package auth

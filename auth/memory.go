@@ -24,6 +24,8 @@ type memory struct {
 type remembered struct {
 	principal Principal
 	until     time.Time
+	by        *issuer // who vouches for it, with a key of the set keys
+	keys      *KeySet
 }
 
 func newMemory(entries int) *memory {
@@ -38,12 +40,12 @@ func tokenID(token string) [sha256.Size]byte {
 	return sha256.Sum256(append(onStack[:0], token...))
 }
 
-// get returns the holder of a token that was verified before and has not
+// get returns what is known of a token that was verified before and has not
 // expired. The roles are the caller's own copy: a handler that changes them
 // must not change those of the next request.
-func (m *memory) get(id [sha256.Size]byte, now time.Time) (Principal, bool) {
+func (m *memory) get(id [sha256.Size]byte, now time.Time) (remembered, bool) {
 	if m.half == 0 {
-		return Principal{}, false
+		return remembered{}, false
 	}
 	m.mu.RLock()
 	r, ok := m.young[id]
@@ -53,24 +55,24 @@ func (m *memory) get(id [sha256.Size]byte, now time.Time) (Principal, bool) {
 	}
 	m.mu.RUnlock()
 	if (!ok && !aged) || !now.Before(r.until) {
-		return Principal{}, false
+		return remembered{}, false
 	}
 	if aged {
-		m.put(id, r.principal, r.until)
+		m.put(id, r)
 	}
 	r.principal.Roles = slices.Clone(r.principal.Roles)
-	return r.principal, true
+	return r, true
 }
 
-func (m *memory) put(id [sha256.Size]byte, p Principal, until time.Time) {
+func (m *memory) put(id [sha256.Size]byte, r remembered) {
 	if m.half == 0 {
 		return
 	}
-	p.Roles = slices.Clone(p.Roles)
+	r.principal.Roles = slices.Clone(r.principal.Roles)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.young) >= m.half {
 		m.old, m.young = m.young, make(map[[sha256.Size]byte]remembered, m.half)
 	}
-	m.young[id] = remembered{p, until}
+	m.young[id] = r
 }

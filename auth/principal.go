@@ -44,8 +44,11 @@ func From(ctx context.Context) (Principal, bool) {
 type Authenticator interface {
 	// Authenticate returns the holder of the token, which is the value of the
 	// Authorization header without "Bearer ". A token that proves nobody is an
-	// UNAUTHENTICATED fault.Error whose message holds nothing of the token. It
-	// is safe for concurrent use and does not wait for anything remote.
+	// UNAUTHENTICATED fault.Error, one that nobody can say anything about now an
+	// UNAVAILABLE one; no message holds anything of the token. It is safe for
+	// concurrent use. Where it has to ask somebody else (for the new keys of an
+	// issuer), it does so seldom, never for longer than ctx, and never because
+	// of what the token says beyond the name of a key.
 	Authenticate(ctx context.Context, bearer string) (Principal, error)
 }
 

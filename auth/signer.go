@@ -62,13 +62,6 @@ func OpenSigner(path string) (*Signer, error) {
 	return NewSigner(SignerConfig{Key: key})
 }
 
-// claims are what a token says.
-type claims struct {
-	jwt.RegisteredClaims
-	Roles   []string `json:"roles,omitempty"`
-	Service string   `json:"svc,omitempty"`
-}
-
 // Sign returns a token that proves p for the time ttl, and when it ends (to
 // the second). Somebody without a subject gets none, and the role "service" is
 // for services only; a service always has it.
@@ -106,7 +99,8 @@ func (s *Signer) Sign(p Principal, ttl time.Duration) (token string, expires tim
 // Keys returns the public keys that verify the tokens.
 func (s *Signer) Keys() *KeySet { return s.keys }
 
-// Authenticator returns a new [Verifier] of the signer's own tokens.
-func (s *Signer) Authenticator() Authenticator {
-	return NewVerifier(VerifierConfig{Keys: s.keys, Issuer: s.c.Issuer, Audience: s.c.Audience, Now: s.c.Now})
+// Authenticator returns a new [Verifier] of the signer's own tokens, and of
+// those of the issuers outside the fleet that are trusted beside it.
+func (s *Signer) Authenticator(trusted ...*Issuer) Authenticator {
+	return NewVerifier(VerifierConfig{Keys: s.keys, Issuer: s.c.Issuer, Audience: s.c.Audience, Now: s.c.Now, Trusted: trusted})
 }

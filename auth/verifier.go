@@ -3,8 +3,6 @@ package auth
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -15,7 +13,7 @@ import (
 
 const (
 	tokenType = "at+jwt" // RFC 9068
-	maxToken  = 4096     // bytes; ours have some 400
+	maxToken  = 8192     // bytes; ours have some 400, those of others may list groups
 )
 
 // VerifierConfig configures a [Verifier].
@@ -28,18 +26,26 @@ type VerifierConfig struct {
 	Audience string
 	// Leeway is how far clocks may differ. Zero: 30 s; negative: none.
 	Leeway time.Duration
-	// Remember is how many verified tokens are remembered until they expire,
-	// so that the signature is checked once. Zero: 10,000; negative: none.
+	// Remember is how many verified tokens are remembered until they expire or
+	// their key is no longer trusted, so that the signature is checked once.
+	// Zero: 10,000; negative: none.
 	Remember int
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
+	// Trusted are issuers outside the fleet whose tokens prove people and
+	// foreign programs; never a service of the fleet.
+	Trusted []*Issuer
 }
 
-// Verifier is the [Authenticator] of signed tokens. It is safe for concurrent use.
+// Verifier is the [Authenticator] of signed tokens. The issuer that a token
+// names decides which keys, algorithms and audience it is held to, so that one
+// issuer's key never verifies what another is said to have signed. It is safe
+// for concurrent use.
 type Verifier struct {
-	c      VerifierConfig
-	parser *jwt.Parser
-	known  *memory
+	now     func() time.Time
+	own     *issuer
+	trusted map[string]*issuer // by name
+	known   *memory
 }
 
 // NewVerifier returns a Verifier.
@@ -59,75 +65,67 @@ func NewVerifier(c VerifierConfig) *Verifier {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	c.Leeway = max(c.Leeway, 0)
-	return &Verifier{
-		c: c,
-		parser: jwt.NewParser(
-			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}), jwt.WithStrictDecoding(),
-			jwt.WithIssuer(c.Issuer), jwt.WithAudience(c.Audience), jwt.WithExpirationRequired(), jwt.WithNotBeforeRequired(),
-			jwt.WithIssuedAt(), jwt.WithLeeway(c.Leeway), jwt.WithTimeFunc(c.Now),
-		),
-		known: newMemory(c.Remember),
+	v := &Verifier{now: c.Now, known: newMemory(c.Remember), trusted: map[string]*issuer{}}
+	v.own = newIssuer(c, IssuerConfig{Name: c.Issuer, Audience: c.Audience, Algorithms: []string{algEdDSA}}, c.Keys)
+	v.own.fleet = true
+	for _, t := range c.Trusted {
+		v.trusted[t.c.Name] = newIssuer(c, t.c, t.keys)
 	}
+	return v
 }
 
 // Authenticate implements [Authenticator].
-func (v *Verifier) Authenticate(_ context.Context, bearer string) (Principal, error) {
+func (v *Verifier) Authenticate(ctx context.Context, bearer string) (Principal, error) {
 	if len(bearer) > maxToken {
 		return Principal{}, invalid(errors.New("token too long"))
 	}
-	id := tokenID(bearer)
-	if p, ok := v.known.get(id, v.c.Now()); ok {
-		return p, nil
-	}
-	var c claims
-	if _, err := v.parser.ParseWithClaims(bearer, &c, v.key); err != nil {
-		return Principal{}, invalid(err)
-	}
-	if err := c.complete(); err != nil {
-		return Principal{}, invalid(err)
-	}
-	p := Principal{Subject: c.Subject, Roles: c.Roles, Service: c.Service}
-	v.known.put(id, p, c.ExpiresAt.Add(v.c.Leeway))
-	return p, nil
-}
-
-// key returns the key that a token names, before its signature is checked. A
-// header that offers a key of its own, or asks for what we do not know, is refused.
-func (v *Verifier) key(t *jwt.Token) (any, error) {
-	for name := range t.Header {
-		switch name {
-		case "alg", "kid", "typ", "cty":
-		case "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip":
-			return nil, errors.New("header " + name + " is refused")
+	id, now := tokenID(bearer), v.now()
+	if r, ok := v.known.get(id, now); ok {
+		// A key that is no longer trusted takes what it proved along.
+		keys, err := r.by.keys.current(ctx, now)
+		if err != nil {
+			return Principal{}, invalid(err)
+		}
+		if keys == r.keys {
+			return r.principal, nil
 		}
 	}
-	if typ, _ := t.Header["typ"].(string); !strings.EqualFold(typ, tokenType) {
-		return nil, errors.New("type is not " + tokenType)
+	by, err := v.issuerOf(bearer)
+	if err != nil {
+		return Principal{}, invalid(err)
 	}
-	kid, _ := t.Header["kid"].(string)
-	key, ok := v.c.Keys.keys[kid]
-	if !ok {
-		return nil, errors.New("unknown key")
+	r, err := by.verify(ctx, bearer, now)
+	if err != nil {
+		return Principal{}, invalid(err)
 	}
-	return key, nil
+	v.known.put(id, r)
+	return r.principal, nil
 }
 
-// complete holds what the parser does not: a subject, and that the role
-// "service" and the claim of being one come together.
-func (c *claims) complete() error {
-	if c.Subject == "" {
-		return errors.New("no subject")
+// issuerOf returns who the token says has issued it. Nothing is verified yet:
+// it only chooses what the token will be held to.
+func (v *Verifier) issuerOf(token string) (*issuer, error) {
+	if len(v.trusted) == 0 {
+		return v.own, nil
 	}
-	if (c.Service != "") != slices.Contains(c.Roles, RoleService) {
-		return errors.New("role and claim of a service do not agree")
+	var said struct {
+		jwt.RegisteredClaims
 	}
-	return nil
+	if _, _, err := v.own.parser.ParseUnverified(token, &said); err != nil {
+		return nil, err
+	}
+	if by, ok := v.trusted[said.Issuer]; ok && said.Issuer != v.own.c.Name {
+		return by, nil
+	}
+	return v.own, nil // which refuses the name of anybody else
 }
 
 // invalid returns what a caller sees of a bad token; err is for logs and holds
 // nothing of the token either.
 func invalid(err error) error {
+	if known, ok := errors.AsType[*fault.Error](err); ok { // nobody can say now
+		return known
+	}
 	if errors.Is(err, jwt.ErrTokenExpired) && !errors.Is(err, jwt.ErrTokenSignatureInvalid) {
 		return fault.New(codes.Unauthenticated, ReasonTokenExpired, "the token has expired: sign in again").Wrap(err).Refused()
 	}

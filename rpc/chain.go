@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -23,13 +22,12 @@ import (
 )
 
 var (
-	errExpired   = fault.New(codes.DeadlineExceeded, "DEADLINE_EXPIRED", "the deadline had passed before the call was served").Refused()
-	errDrained   = fault.New(codes.Unavailable, "DRAINING", "the server is going away").WithRetryAfter(time.Second).Refused()
-	errBadKey    = fault.New(codes.InvalidArgument, "INVALID_IDEMPOTENCY_KEY", "an idempotency key is 1 to 255 printable ASCII characters")
-	errNoKey     = fault.New(codes.InvalidArgument, fault.ReasonKeyMissing, "this method needs an idempotency key, in the header Idempotency-Key")
-	errPanicked  = fault.New(codes.Internal, "INTERNAL", "internal error")
-	errNoAuth    = fault.New(codes.Unauthenticated, "NO_AUTHENTICATOR", "this server takes no tokens")
-	errBadBearer = fault.New(codes.Unauthenticated, "INVALID_AUTHORIZATION", "the authorization must be one bearer token")
+	errExpired  = fault.New(codes.DeadlineExceeded, "DEADLINE_EXPIRED", "the deadline had passed before the call was served").Refused()
+	errDrained  = fault.New(codes.Unavailable, "DRAINING", "the server is going away").WithRetryAfter(time.Second).Refused()
+	errBadKey   = fault.New(codes.InvalidArgument, "INVALID_IDEMPOTENCY_KEY", "an idempotency key is 1 to 255 printable ASCII characters")
+	errNoKey    = fault.New(codes.InvalidArgument, fault.ReasonKeyMissing, "this method needs an idempotency key, in the header Idempotency-Key")
+	errPanicked = fault.New(codes.Internal, "INTERNAL", "internal error")
+	errNoAuth   = fault.New(codes.Unauthenticated, "NO_AUTHENTICATOR", "this server takes no tokens")
 )
 
 const maxKeyBytes = 255
@@ -232,18 +230,14 @@ func (s *Server) authenticate(ctx context.Context, self *auth.Principal) (auth.P
 	if self != nil {
 		return *self, true, nil
 	}
-	given := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(given) == 0 {
-		return auth.Principal{}, false, nil
-	}
-	scheme, token, ok := strings.Cut(given[0], " ")
-	if !ok || len(given) > 1 || !strings.EqualFold(scheme, "bearer") {
-		return auth.Principal{}, false, errBadBearer
+	token, err := auth.Bearer(metadata.ValueFromIncomingContext(ctx, "authorization"))
+	if err != nil || token == "" {
+		return auth.Principal{}, false, err
 	}
 	if s.c.Authenticator == nil {
 		return auth.Principal{}, false, errNoAuth
 	}
-	p, err := s.c.Authenticator.Authenticate(ctx, strings.TrimSpace(token))
+	p, err := s.c.Authenticator.Authenticate(ctx, token)
 	return p, err == nil, err
 }
 
