@@ -32,7 +32,7 @@ type guardRule struct {
 		MinCalls     *int           `min:"1" max:"1000000" usage:"calls of the window that it takes to judge (default 20)"`
 		FailureShare *float64       `min:"0.01" max:"1" usage:"share of failures at which it opens (default 0.5)"`
 		Pause        *time.Duration `min:"1ms" max:"10m" usage:"how long it stays open at first; it doubles while probes fail (default 500ms)"`
-		MaxPause     *time.Duration `min:"1ms" max:"1h" usage:"longest that it stays open (default 10s)"`
+		MaxPause     *time.Duration `min:"1ms" max:"1h" usage:"longest that it stays open (default 2s)"`
 		Probes       *int           `min:"1" max:"1000" usage:"calls that must end well before it closes (default 3)"`
 	}
 }
@@ -185,7 +185,7 @@ func refuseStream(m *rpc.Method) string {
 func (r *rules) contradiction(m *rpc.Method, deadlines bool) error {
 	own := *m
 	c := guard.Config{MaxInFlight: 1000, MinLimit: 1, FirstPause: 20 * time.Millisecond, MaxPause: time.Second}
-	c.Breaker.Pause, c.Breaker.MaxPause = 500*time.Millisecond, 10*time.Second // the defaults
+	c.Breaker.Pause, c.Breaker.MaxPause = 500*time.Millisecond, 2*time.Second // the defaults
 	r.change(&own, &c)
 	switch {
 	case deadlines && own.Deadline > 0 && c.AttemptTimeout >= own.Deadline:

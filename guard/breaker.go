@@ -17,10 +17,13 @@ type BreakerConfig struct {
 	Window time.Duration
 	// MinCalls is how many calls of the window it takes to judge. Zero: 20.
 	MinCalls int
-	// Threshold is the share of failures at which it opens. Zero: 0.5.
+	// Threshold is the share of failures at which it opens. Where all calls of a
+	// tenth of the window, and all since, have failed, MinCalls at least, it does
+	// not wait for the share. Zero: 0.5. Above 1: it never opens.
 	Threshold float64
 	// Pause is how long it stays open at first; it doubles up to MaxPause while
-	// probes fail. Zero: 500 ms, and 10 s for MaxPause.
+	// probes fail, which is also how late it may notice that the other side is
+	// back. Zero: 500 ms, and 2 s for MaxPause.
 	Pause, MaxPause time.Duration
 	// Probes is how many calls it lets through, one after the other's success,
 	// before it closes. Zero: 3.
@@ -41,7 +44,7 @@ func (c BreakerConfig) withDefaults() BreakerConfig {
 		c.Pause = 500 * time.Millisecond
 	}
 	if c.MaxPause <= 0 {
-		c.MaxPause = 10 * time.Second
+		c.MaxPause = 2 * time.Second
 	}
 	if c.Probes <= 0 {
 		c.Probes = 3
@@ -161,9 +164,26 @@ func (b *breaker) count(failed bool) {
 		calls += s.calls
 		failures += s.failures
 	}
-	if calls >= b.c.MinCalls && float64(failures) >= b.c.Threshold*float64(calls) {
+	if calls >= b.c.MinCalls && (float64(failures) >= b.c.Threshold*float64(calls) || b.silent()) {
 		b.open()
 	}
+}
+
+// silent reports whether nothing has succeeded for a whole slot and since, and
+// enough has failed. Within a slot it may be one connection that broke, with
+// all the calls that were under way on it, while others go on.
+func (b *breaker) silent() bool {
+	failed, before := 0, 0
+	for i := range int64(slots) {
+		s := b.slot[(b.at-i)%slots]
+		if s.failures < s.calls {
+			break
+		}
+		if failed += s.calls; i > 0 {
+			before += s.calls
+		}
+	}
+	return before > 0 && failed >= b.c.MinCalls && b.c.Threshold <= 1
 }
 
 // advance empties the slots that have left the window.

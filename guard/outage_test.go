@@ -139,9 +139,41 @@ func TestAnOutageGetsAtMostATenthMoreAndIsOverSoonAfter(t *testing.T) {
 func TestABreakerSparesWhatIsDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		phases := outage(t, Config{})
-		// The window is 10 s, and half of it must have failed.
-		if dead := phases[1]; dead.load > 0.3 {
-			t.Errorf("a dead dependency got %.0f%% of 20 s of load, want a quarter, and a few probes", 100*dead.load)
+		// It takes a slot of failures, of a second, and the rest of the one before;
+		// then there are a few probes every two seconds.
+		if dead := phases[1]; dead.load > 0.12 {
+			t.Errorf("a dead dependency got %.0f%% of 20 s of load, want two seconds' worth, and a few probes", 100*dead.load)
+		}
+	})
+}
+
+func TestALongOutageIsOverAsSoonAsAShortOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, d := NewTarget("t", Config{}).Method("from", "/t/M", Repeatable), &dependency{}
+		for _, p := range []*phase{{name: "healthy"}, {name: "dead", dead: true}, {name: "back"}} {
+			lasts := 10 * time.Second
+			if p.dead {
+				lasts = 10*time.Minute + 1300*time.Millisecond
+			}
+			p.offer(t, g, d, lasts)
+			if p.name == "back" && p.recovered > 2100*time.Millisecond {
+				t.Errorf("calls failed until %v after ten minutes of outage", p.recovered)
+			}
+		}
+	})
+}
+
+func TestCallsThatFailTogetherOpenNoBreakerWhileOthersSucceed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
+		<-time.After(900 * time.Millisecond)
+		for range 20 { // a connection breaks, with 40 calls on it, as a slot begins
+			calls(t, g, 60, nil)
+			<-time.After(200 * time.Millisecond)
+			calls(t, g, 40, errAway)
+			if <-time.After(800 * time.Millisecond); g.State() != Closed {
+				t.Fatal("the breaker opened")
+			}
 		}
 	})
 }
