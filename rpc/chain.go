@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
 
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
@@ -85,10 +86,17 @@ type streamWithContext struct {
 
 func (s *streamWithContext) Context() context.Context { return s.ctx }
 
-// served is one call in the server chain.
+// served is one call in the server chain. It is also a context, below that of
+// the handler: what the chain finds out of the call is one value and not a
+// chain of them.
 type served struct {
+	context.Context             // of the transport
+	md              metadata.MD // that came with the call, and is not to be changed
+	in              incoming    // zero until the call is admitted
+	worth           guard.Criticality
+
 	h        *handler
-	ctx      context.Context
+	ctx      context.Context // with the span
 	span     trace.Span
 	begun    time.Time
 	cancel   context.CancelFunc // ends the context of the handler; nil when nothing does
@@ -98,15 +106,51 @@ type served struct {
 	returned bool               // the handler returned, and did not panic or exit
 }
 
+type servedKey struct{}
+
+// Value implements context.Context.
+func (c *served) Value(key any) any {
+	switch key.(type) {
+	case servedKey:
+		return c
+	case incomingKey:
+		if c.in.method != "" {
+			return &c.in
+		}
+	case worthKey:
+		if c.worth != guard.Default {
+			return c.worth
+		}
+	}
+	return c.Context.Value(key)
+}
+
+// tap keeps the metadata of a call from the network as the transport has it.
+// It is the only place where that can be had without a copy of all of it, or a
+// search through all of it for each name that is not there.
+func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	if _, ok := s.handlers[info.FullMethodName]; !ok {
+		return ctx, nil
+	}
+	return &served{Context: ctx, md: info.Header}, nil
+}
+
 // begin opens the span of a call.
 func (s *Server) begin(ctx context.Context, h *handler) *served {
-	c := &served{h: h, begun: time.Now()}
-	if parent := one(ctx, "traceparent"); parent != "" {
+	c, _ := ctx.Value(servedKey{}).(*served)
+	c.h, c.begun = h, time.Now()
+	if parent := c.one("traceparent"); parent != "" {
 		ctx = telemetry.WithTraceparent(ctx, parent)
 	}
-	c.ctx, c.span = h.tracer.Start(ctx, h.FullName[1:], trace.WithSpanKind(trace.SpanKindServer))
+	c.ctx, c.span = h.tracer.Start(ctx, h.FullName[1:], asServer...)
 	return c
 }
+
+// The options of spans, made once: each call would allocate them.
+var (
+	asServer = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+	asClient = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
+)
 
 // refuse notes that the handler was not called.
 func (c *served) refuse(err error) error {
@@ -174,7 +218,7 @@ func (s *Server) admit(c *served, self *auth.Principal) (context.Context, error)
 	if expired(c.ctx) {
 		return nil, errExpired
 	}
-	worth := guard.ParseCriticality(one(c.ctx, CriticalityHeader))
+	worth := guard.ParseCriticality(c.one(CriticalityHeader))
 	if self == nil { // the process's own calls are bounded where they come from
 		if err := s.enter(c, worth); err != nil {
 			return nil, err
@@ -186,15 +230,15 @@ func (s *Server) admit(c *served, self *auth.Principal) (context.Context, error)
 // identify finds out who calls and whether they may, and reads the key.
 func (s *Server) identify(c *served, self *auth.Principal, worth guard.Criticality) (context.Context, error) {
 	ctx := c.ctx
-	p, known, err := s.authenticate(ctx, self)
+	p, known, err := s.authenticate(c, self)
 	if err != nil {
 		return nil, err
 	}
-	if worth, err = s.worth(c, worth, p); err != nil {
+	if c.worth, err = s.worthOf(c, worth, p); err != nil {
 		return nil, err
 	}
 	if self == nil {
-		if err := s.quota(ctx, p, known); err != nil {
+		if err := s.quota(c, p, known); err != nil {
 			return nil, err
 		}
 	}
@@ -204,14 +248,11 @@ func (s *Server) identify(c *served, self *auth.Principal, worth guard.Criticali
 	if known {
 		ctx = auth.With(ctx, p)
 	}
-	if worth != guard.Default {
-		ctx = WithCriticality(ctx, worth)
-	}
-	key, err := keyOf(ctx, c.h.Method)
+	key, err := keyOf(c.md[KeyHeader], c.h.Method)
 	if err != nil {
 		return nil, err
 	}
-	ctx = WithIncoming(ctx, c.h.FullName, key)
+	c.in = incoming{c.h.FullName, key}
 	if _, bounded := ctx.Deadline(); !bounded && c.h.Deadline > 0 {
 		ctx, c.cancel = context.WithTimeout(ctx, c.h.Deadline)
 	}
@@ -226,24 +267,23 @@ func expired(ctx context.Context) bool {
 
 // authenticate finds out who calls: the service in the process, the owner of
 // the bearer token, or nobody.
-func (s *Server) authenticate(ctx context.Context, self *auth.Principal) (auth.Principal, bool, error) {
+func (s *Server) authenticate(c *served, self *auth.Principal) (auth.Principal, bool, error) {
 	if self != nil {
 		return *self, true, nil
 	}
-	token, err := auth.Bearer(metadata.ValueFromIncomingContext(ctx, "authorization"))
+	token, err := auth.Bearer(c.md["authorization"])
 	if err != nil || token == "" {
 		return auth.Principal{}, false, err
 	}
 	if s.c.Authenticator == nil {
 		return auth.Principal{}, false, errNoAuth
 	}
-	p, err := s.c.Authenticator.Authenticate(ctx, token)
+	p, err := s.c.Authenticator.Authenticate(c.ctx, token)
 	return p, err == nil, err
 }
 
 // keyOf returns the idempotency key of a call, checked against the contract.
-func keyOf(ctx context.Context, m *Method) (string, error) {
-	given := metadata.ValueFromIncomingContext(ctx, KeyHeader)
+func keyOf(given []string, m *Method) (string, error) {
 	if len(given) == 0 {
 		if m.Idempotency == argosyv1.Idempotency_KEY_REQUIRED {
 			return "", errNoKey
@@ -262,8 +302,9 @@ func keyOf(ctx context.Context, m *Method) (string, error) {
 	return key, nil
 }
 
-func one(ctx context.Context, name string) string {
-	if v := metadata.ValueFromIncomingContext(ctx, name); len(v) > 0 {
+// one returns the first value of the metadata of that name, in lower case, or "".
+func (c *served) one(name string) string {
+	if v := c.md[name]; len(v) > 0 {
 		return v[0]
 	}
 	return ""

@@ -137,7 +137,7 @@ func (c *Client) Invoke(ctx context.Context, method string, args, reply any, opt
 		ctx, cancel = context.WithTimeout(ctx, m.Deadline)
 		defer cancel()
 	}
-	ctx, span := c.tracer.Start(ctx, method[1:], trace.WithSpanKind(trace.SpanKindClient))
+	ctx, span := c.tracer.Start(ctx, method[1:], asClient...)
 	sent := c.outgoing(ctx, m.Method)
 	watch := degradedOf(ctx)
 	if watch != nil {

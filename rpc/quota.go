@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"context"
 	"maps"
 	"sync"
 
@@ -58,7 +57,7 @@ func kindOf(p auth.Principal, known bool) string {
 
 // quota charges the call to its caller: to whom it is from, or, when nobody
 // knows, to the address that it comes from.
-func (s *Server) quota(ctx context.Context, p auth.Principal, known bool) error {
+func (s *Server) quota(c *served, p auth.Principal, known bool) error {
 	rate := s.quotas.all
 	if s.quotas.kinds != nil {
 		if own, ok := s.quotas.kinds[kindOf(p, known)]; ok {
@@ -70,7 +69,7 @@ func (s *Server) quota(ctx context.Context, p auth.Principal, known bool) error 
 	}
 	caller := p.Subject
 	if !known {
-		caller = "@" + origin(ctx)
+		caller = "@" + origin(c)
 	}
 	if wait := rate.Take(caller); wait > 0 {
 		s.quotas.refuse(kindOf(p, known))

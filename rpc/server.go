@@ -130,6 +130,7 @@ func NewServer(c ServerConfig) *Server {
 	s.health.Shutdown() // until SetServing
 	s.grpc = grpc.NewServer(
 		grpc.Creds(floodgate{insecure.NewCredentials(), &s.floods}),
+		grpc.InTapHandle(s.tap),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(c.MaxRecvBytes),

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"cmp"
-	"context"
 	"net"
 	"slices"
 	"sync/atomic"
@@ -72,9 +71,9 @@ func (s *Server) leave(c *served, e *fault.Error) {
 	c.h.shedder.Leave(c.place, c.begun, how)
 }
 
-// worth returns what a call is worth: what it says of itself, unless somebody
+// worthOf returns what a call is worth: what it says of itself, unless somebody
 // who is no service of the fleet says that it is critical.
-func (s *Server) worth(c *served, claimed guard.Criticality, p auth.Principal) (guard.Criticality, error) {
+func (s *Server) worthOf(c *served, claimed guard.Criticality, p auth.Principal) (guard.Criticality, error) {
 	if claimed != guard.Critical || p.Service != "" {
 		return claimed, nil
 	}
@@ -91,13 +90,13 @@ func (s *Server) worth(c *served, claimed guard.Criticality, p auth.Principal) (
 
 // origin returns the address that a call comes from, without its port. The
 // edges in the process say it for those whom they serve.
-func origin(ctx context.Context) string {
-	p, ok := peer.FromContext(ctx)
+func origin(c *served) string {
+	p, ok := peer.FromContext(c)
 	if !ok {
 		return ""
 	}
 	if _, here := p.Addr.(there); here {
-		return one(ctx, OriginHeader)
+		return c.one(OriginHeader)
 	}
 	host, _, err := net.SplitHostPort(p.Addr.String())
 	if err != nil {
