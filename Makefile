@@ -1,5 +1,5 @@
 # Every target is one command; "make help" lists them.
-.PHONY: run test generate lint bench bench-peers crash everywhere torture powercut partitions replicas long help
+.PHONY: run test generate lint bench bench-peers crash everywhere torture powercut partitions replicas rolling long help
 
 run: ## Run the shop: the whole fleet in one process
 	go run ./shop
@@ -41,8 +41,12 @@ partitions: ## Cut every line of a fleet on machines of its own, with a report i
 replicas: ## Stop one of two replicas past its lease, ROUNDS times
 	ARGOSY_REPLICA_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestTwoReplicas ./e2e
 
-long: ## Run the long versions of the tests of order, duplicates and leases
+rolling: ## Roll out the whole fleet ROUNDS times under load
+	ARGOSY_ROLLING_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestARollingRestart ./e2e
+
+long: ## Run the long versions of the tests of order, duplicates, leases and replicas that are killed
 	ARGOSY_LONG=1 go test -count=1 -timeout 60m ./event ./saga ./store/... ./idempotency
+	ARGOSY_LONG=1 go test -count=1 -timeout 20m -v -run TestTwoReplicasOfEvery ./e2e
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -130,23 +130,25 @@ func (c *customers) settle(f *fleet) {
 	}
 }
 
-// rounds returns how many rounds to run: ARGOSY_CRASH_ROUNDS, or n.
-func rounds(t *testing.T, n int) int {
+// rounds returns how many rounds to run: what the variable says, or n.
+func rounds(t *testing.T, variable string, n int) int {
 	t.Helper()
-	text := os.Getenv("ARGOSY_CRASH_ROUNDS")
+	text := os.Getenv(variable)
 	if text == "" {
 		return n
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("ARGOSY_CRASH_ROUNDS=%s is not a number above zero", text)
+		t.Fatalf("%s=%s is not a number above zero", variable, text)
 	}
 	return n
 }
 
+const crashRounds = "ARGOSY_CRASH_ROUNDS"
+
 func TestKilledAtAnyInstant(t *testing.T) {
-	t.Run("SQLite", func(t *testing.T) { killed(t, rounds(t, 5)) })
-	alsoOnPostgres(t, func(t *testing.T, store string) { killed(t, rounds(t, 3), store) })
+	t.Run("SQLite", func(t *testing.T) { killed(t, rounds(t, crashRounds, 5)) })
+	alsoOnPostgres(t, func(t *testing.T, store string) { killed(t, rounds(t, crashRounds, 3), store) })
 }
 
 // killed kills a shop n times under load and audits it.

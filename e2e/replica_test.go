@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,7 +47,7 @@ func TestTwoReplicasWriteNothingUnderAnOldEpoch(t *testing.T) {
 		return
 	}
 	r := startReplicas(t, build(t, ""))
-	n := replicaRounds(t, 3)
+	n := rounds(t, "ARGOSY_REPLICA_ROUNDS", 3)
 	r.rounds(n)
 	writes, runs, leases, old := r.watched()
 	if old != "" {
@@ -79,19 +78,6 @@ func TestAFenceThatIsRemovedIsMissed(t *testing.T) {
 	}
 	_, _, _, old := r.watched()
 	t.Errorf("%d rounds, and the fence was not missed of both:\n%.2000s", mutantRounds, old)
-}
-
-func replicaRounds(t *testing.T, n int) int {
-	t.Helper()
-	text := os.Getenv("ARGOSY_REPLICA_ROUNDS")
-	if text == "" {
-		return n
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("ARGOSY_REPLICA_ROUNDS=%s is not a number above zero", text)
-	}
-	return n
 }
 
 // startReplicas starts the server and the replicas. The first has bank and

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,8 +44,9 @@ var buildArgosy = func() func(t testing.TB) string {
 
 // member is a process of a fleet that argosy up runs.
 type member struct {
-	Name, Service, State, Admin string
-	PID, Restarts               int
+	Name, Service, State, Admin, HTTP string
+	PID, Restarts                     int
+	Edge                              bool
 }
 
 // up makes the command argosy up of a program, with its data in dir.
@@ -145,26 +147,40 @@ func (f *fleet) members() []member {
 // strike kills a process with SIGKILL and waits until it is ready again.
 func (f *fleet) strike(name string) {
 	f.t.Helper()
-	find := func() member {
-		all := f.members()
-		i := slices.IndexFunc(all, func(m member) bool { return m.Name == name })
-		if i < 0 {
-			f.t.Fatalf("there is no %s in %v", name, all)
-		}
-		return all[i]
+	f.restart(syscall.SIGKILL, name)
+}
+
+// restart sends processes a signal that ends them, all at once, and waits until
+// each is ready again.
+func (f *fleet) restart(signal syscall.Signal, names ...string) {
+	f.t.Helper()
+	before := map[string]member{}
+	for _, m := range f.members() {
+		before[m.Name] = m
 	}
-	before := find()
-	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
-		f.t.Fatalf("kill %s: %v", name, err)
-	}
-	deadline := time.After(30 * time.Second)
-	for tick := time.Tick(20 * time.Millisecond); ; {
-		if now := find(); now.Restarts > before.Restarts && now.State == "ready" && now.PID != before.PID {
-			return
+	for _, name := range names {
+		if before[name].PID == 0 {
+			f.t.Fatalf("%s does not run: %v", name, before)
 		}
+		if err := syscall.Kill(before[name].PID, signal); err != nil {
+			f.t.Fatalf("%v to %s: %v", signal, name, err)
+		}
+	}
+	again := func() bool {
+		n := 0
+		for _, now := range f.members() {
+			was := before[now.Name]
+			if slices.Contains(names, now.Name) && now.Restarts > was.Restarts && now.State == "ready" && now.PID != was.PID {
+				n++
+			}
+		}
+		return n == len(names)
+	}
+	deadline := time.After(60 * time.Second)
+	for tick := time.Tick(20 * time.Millisecond); !again(); {
 		select {
 		case <-deadline:
-			f.t.Fatalf("%s is not ready again\n%s", name, f.out)
+			f.t.Fatalf("%v are not ready again\n%s", names, f.out)
 		case <-tick:
 		}
 	}
@@ -197,19 +213,21 @@ type loaded struct {
 	Errors               map[string]int
 }
 
-// underLoad runs shop load, calls do once orders are acknowledged, and returns
-// what the customers saw.
-func (f *fleet) underLoad(duration time.Duration, do func()) loaded {
+// underLoad runs shop load with so many customers a second, calls do once orders
+// are acknowledged, and returns what the customers saw until it returned.
+func (f *fleet) underLoad(rate int, do func()) loaded {
 	f.t.Helper()
-	cmd := exec.Command(f.bin, "load", "--url", "http://"+f.addrs.HTTP, "--data", f.dir, "--rate", "20", "--duration", duration.String(), "--output", "json")
+	cmd := exec.Command(f.bin, "load", "--url", f.edges(), "--data", f.dir, "--rate", strconv.Itoa(rate), "--duration", "1h", "--output", "json")
 	cmd.Env = append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password)
 	out, errs := &output{}, &output{}
 	cmd.Stdout, cmd.Stderr = out, errs
+	before := journaled(f.t, f.dir)
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
+	defer func() { _ = cmd.Process.Kill() }() // it has gone unless the test failed
 	deadline := time.After(30 * time.Second)
-	for tick := time.Tick(10 * time.Millisecond); journaled(f.t, f.dir) < 10; {
+	for tick := time.Tick(10 * time.Millisecond); journaled(f.t, f.dir) < before+10; {
 		select {
 		case <-deadline:
 			f.t.Fatalf("the load acknowledges nothing\n%s\n%s", errs, f.out)
@@ -217,6 +235,9 @@ func (f *fleet) underLoad(duration time.Duration, do func()) loaded {
 		}
 	}
 	do()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		f.t.Fatalf("shop load has ended: %v\n%s", err, errs)
+	}
 	err := cmd.Wait()
 	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() != 1) { // 1: some customers gave up
 		f.t.Fatalf("shop load: %v\n%s", err, errs)
@@ -227,6 +248,18 @@ func (f *fleet) underLoad(duration time.Duration, do func()) loaded {
 		f.t.Fatalf("shop load: %v\n%s", err, out)
 	}
 	return r
+}
+
+// edges returns the URLs of the fleet's edges, separated by commas.
+func (f *fleet) edges() string {
+	f.t.Helper()
+	var urls []string
+	for _, m := range f.members() {
+		if m.Edge {
+			urls = append(urls, "http://"+m.HTTP)
+		}
+	}
+	return strings.Join(urls, ",")
 }
 
 func TestOneProcessAServiceLosesNothingWhenProcessesAreKilled(t *testing.T) {
@@ -242,7 +275,7 @@ func TestOneProcessAServiceLosesNothingWhenProcessesAreKilled(t *testing.T) {
 		t.Errorf("the order ended %s", s)
 	}
 	awaitDelivery(t, f, id) // the carrier's webhook comes through the edge
-	f.underLoad(5*time.Second, func() {
+	f.underLoad(20, func() {
 		for _, name := range []string{"order-1", "payment-1", "broker", "web-1"} {
 			f.strike(name)
 		}

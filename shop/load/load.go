@@ -80,7 +80,7 @@ type run struct {
 }
 
 // Run makes the load and returns when the last customer has gone. When ctx
-// ends, no more arrive.
+// ends, no more arrive, and those who are there finish.
 func Run(ctx context.Context, c Config) (res Result, err error) {
 	if c.Rate <= 0 || c.Duration <= 0 {
 		return Result{}, fmt.Errorf("load: rate and duration must be above zero, not %g and %s", c.Rate, c.Duration)
@@ -109,6 +109,7 @@ func Run(ctx context.Context, c Config) (res Result, err error) {
 func (l *run) arrivals(ctx context.Context, begun time.Time) {
 	var inside sync.WaitGroup
 	defer inside.Wait()
+	stay := context.WithoutCancel(ctx)
 	places := make(chan struct{}, l.c.MaxInFlight)
 	dice := rand.New(rand.NewPCG(l.c.Seed, 1))
 	tick := time.NewTicker(time.Second)
@@ -125,7 +126,7 @@ func (l *run) arrivals(ctx context.Context, begun time.Time) {
 		case places <- struct{}{}:
 			inside.Go(func() {
 				defer func() { <-places }()
-				l.customer(ctx, n, at, who)
+				l.customer(stay, n, at, who)
 			})
 		default:
 			l.count(func(r *Result) { r.TurnedAway++ })
