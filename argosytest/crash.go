@@ -43,6 +43,10 @@ type Plan struct {
 	// Repeats is the most times that one operation of a process is crashed at;
 	// those further on are left out, and counted. Zero: 16.
 	Repeats int
+	// RepeatsOf is Repeats for single operations, as
+	// "commit event.(*hold).release": for what a process does many times alike,
+	// as once for each partition.
+	RepeatsOf map[string]int
 	// Parallel is how many cases run at the same time. Zero: 4.
 	Parallel int
 	// Start also crashes before the fleet was ready and quiet for the first
@@ -58,7 +62,7 @@ type Result struct {
 	// Deep is how many of them had a second point, in what the process did only
 	// because of the first.
 	Deep int
-	// LeftOut is how many points were not tried, for Most or Repeats.
+	// LeftOut is how many points were not tried, for Most, Repeats or RepeatsOf.
 	LeftOut int
 	// Operations counts the points by what the process was doing: commit,
 	// publish, ack.
@@ -257,7 +261,11 @@ func (c *campaign) expect(path []Point, p Point) {
 	if strings.HasPrefix(p.Operation, "publish ") {
 		moments = append(moments, Midway)
 	}
-	if p.Nth > c.plan.Repeats {
+	repeats, ok := c.plan.RepeatsOf[p.Operation]
+	if !ok {
+		repeats = c.plan.Repeats
+	}
+	if p.Nth > repeats {
 		c.result.LeftOut += len(moments)
 		return
 	}
