@@ -20,6 +20,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
 )
 
@@ -121,9 +122,9 @@ func (o *operators) admit(r *http.Request) error {
 // bearer asks for the token. Sums of equal length are compared, so that the
 // time tells neither the token nor its length.
 func (o *operators) bearer(r *http.Request) error {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	sum := sha256.Sum256([]byte(strings.TrimSpace(token)))
-	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], o.token[:]) != 1 {
+	token, err := auth.Bearer(r.Header.Values("Authorization"))
+	sum := sha256.Sum256([]byte(token))
+	if err != nil || subtle.ConstantTimeCompare(sum[:], o.token[:]) != 1 {
 		return fault.New(codes.Unauthenticated, reasonToken, "send the admin token as Authorization: Bearer <token>").Refused()
 	}
 	r.Header.Del("Authorization") // no handler needs it

@@ -39,6 +39,7 @@ type Fleet struct {
 	broker    broker.Broker
 	signer    *auth.Signer
 	callers   auth.Authenticator // of whoever calls from outside
+	keeper    *keeperElsewhere   // nil: the API keys are kept here, or nowhere
 	server    *rpc.Server
 	clients   []*rpc.Client // in the order of declaration; those of the edge follow
 	peers     []func() error
@@ -244,7 +245,7 @@ func (f *Fleet) bindClients(context.Context) error {
 			late.Bind(client)
 		}
 	}
-	return nil
+	return f.bindKeeper(peers)
 }
 
 func (f *Fleet) transport(s *service.Setup, late *rpc.Late, peers map[string]string) (grpc.ClientConnInterface, error) {

@@ -70,7 +70,7 @@ func (m *mounted) admit(r *http.Request) (*http.Request, error) {
 	if m.access == nil {
 		return r, nil
 	}
-	token, err := auth.Bearer(r.Header.Values("Authorization"))
+	token, err := auth.Credential(r.Header.Values("Authorization"), r.Header.Values("X-Api-Key"))
 	var caller auth.Principal
 	if err == nil && token != "" {
 		caller, err = m.who.Authenticate(r.Context(), token)

@@ -22,5 +22,6 @@
 // (at+jwt), issuer, audience, subject and times required, and keys only from
 // the [KeySet] at hand. People who signed in elsewhere bring tokens of an
 // [Issuer], whose keys come from the place that was configured, by RFC 7517.
-// Nothing that a token says is ever fetched.
+// Nothing that a token says is ever fetched. Machines bring an API key: see
+// [APIKeys], and package apikey.
 package auth

@@ -22,6 +22,9 @@ type Principal struct {
 	// Service is the name of the calling service of the fleet; empty when the
 	// caller is a person or a foreign program.
 	Service string
+	// Key is the id of the API key that the caller came with; empty when it came
+	// otherwise. What a person signs in for, as giving out keys, is not for keys.
+	Key string
 }
 
 // Has reports whether the caller holds the role.

@@ -20,7 +20,7 @@
 //
 //	route    a literal segment is preferred to *, and * to **, from the left;
 //	         no path: 404; not with this method: 405 with Allow
-//	headers  Authorization, Idempotency-Key, Traceparent, Tracestate,
+//	headers  Authorization, X-Api-Key, Idempotency-Key, Traceparent, Tracestate,
 //	         X-Request-Id, Accept-Language and Grpc-Metadata-* become metadata
 //	body     JSON, at most Config.MaxBody: 413; another media type or a
 //	         compressed body: 415

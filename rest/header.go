@@ -14,6 +14,7 @@ import (
 // forwarded are the request headers that become metadata of the same name.
 var forwarded = []struct{ header, key string }{
 	{"Authorization", "authorization"},
+	{"X-Api-Key", "x-api-key"},
 	{"Idempotency-Key", "idempotency-key"},
 	{"Traceparent", "traceparent"},
 	{"Tracestate", "tracestate"},

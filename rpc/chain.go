@@ -271,7 +271,7 @@ func (s *Server) authenticate(c *served, self *auth.Principal) (auth.Principal, 
 	if self != nil {
 		return *self, true, nil
 	}
-	token, err := auth.Bearer(c.md["authorization"])
+	token, err := auth.Credential(c.md["authorization"], c.md["x-api-key"])
 	if err != nil || token == "" {
 		return auth.Principal{}, false, err
 	}

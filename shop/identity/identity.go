@@ -1,5 +1,5 @@
-// Package identity knows who people are: it checks passwords and gives out
-// short-lived tokens.
+// Package identity knows who people are: it checks passwords, gives out
+// short-lived tokens, and API keys for the machines of those people.
 //
 //	argosy.Main(all.Engines(), identity.Service)
 package identity
@@ -17,6 +17,7 @@ import (
 
 	"github.com/argosy-go/argosy"
 	"github.com/argosy-go/argosy/auth"
+	"github.com/argosy-go/argosy/auth/apikey"
 	"github.com/argosy-go/argosy/fault"
 	identitypb "github.com/argosy-go/argosy/shop/gen/identity/v1"
 	"github.com/argosy-go/argosy/store"
@@ -38,10 +39,11 @@ type identity struct {
 	setup     *argosy.Setup
 	db        *store.DB
 	passwords *auth.Passwords
+	keys      *apikey.Keys
 }
 
 func setup(s *argosy.Setup) error {
-	i := &identity{setup: s, db: s.DB(files), passwords: auth.NewPasswords(auth.PasswordConfig{})}
+	i := &identity{setup: s, db: s.DB(files), passwords: auth.NewPasswords(auth.PasswordConfig{}), keys: apikey.Declare(s)}
 	s.Config(&i.cfg)
 	s.OnStart("make the users of development", i.makeDevUsers)
 	identitypb.RegisterIdentityServer(s, i)

@@ -24,6 +24,342 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type CreateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the key is for, in at most 100 bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Of the caller's roles, those that the key has. Empty: all of them.
+	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	// How many days it holds, at most 366. Zero: 90.
+	Days          int32 `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateKeyRequest) Reset() {
+	*x = CreateKeyRequest{}
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateKeyRequest) ProtoMessage() {}
+
+func (x *CreateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateKeyRequest.ProtoReflect.Descriptor instead.
+func (*CreateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *CreateKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateKeyRequest) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *CreateKeyRequest) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+// NewKey is a key that was just made.
+type NewKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// What the machine sends, as "Authorization: Bearer ..." or as "X-Api-Key".
+	Secret        string `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NewKey) Reset() {
+	*x = NewKey{}
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewKey) ProtoMessage() {}
+
+func (x *NewKey) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewKey.ProtoReflect.Descriptor instead.
+func (*NewKey) Descriptor() ([]byte, []int) {
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *NewKey) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *NewKey) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+// Key is what is known of an API key.
+type Key struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Id         string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name       string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Roles      []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	// Set when it was revoked.
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// When it was last used, to the minute. Unset: never.
+	UseTime       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=use_time,json=useTime,proto3" json:"use_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Key) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Key) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Key) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Key) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Key) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Key) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
+func (x *Key) GetUseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UseTime
+	}
+	return nil
+}
+
+type ListKeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysRequest) Reset() {
+	*x = ListKeysRequest{}
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysRequest) ProtoMessage() {}
+
+func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListKeysRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{3}
+}
+
+type ListKeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          []*Key                 `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysResponse) Reset() {
+	*x = ListKeysResponse{}
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysResponse) ProtoMessage() {}
+
+func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListKeysResponse) Descriptor() ([]byte, []int) {
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListKeysResponse) GetKeys() []*Key {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type RevokeKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeKeyRequest) Reset() {
+	*x = RevokeKeyRequest{}
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeKeyRequest) ProtoMessage() {}
+
+func (x *RevokeKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeKeyRequest.ProtoReflect.Descriptor instead.
+func (*RevokeKeyRequest) Descriptor() ([]byte, []int) {
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RevokeKeyRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type CreateSessionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The address the person signed up with. Case does not matter.
@@ -35,7 +371,7 @@ type CreateSessionRequest struct {
 
 func (x *CreateSessionRequest) Reset() {
 	*x = CreateSessionRequest{}
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[0]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +383,7 @@ func (x *CreateSessionRequest) String() string {
 func (*CreateSessionRequest) ProtoMessage() {}
 
 func (x *CreateSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[0]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,7 +396,7 @@ func (x *CreateSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSessionRequest.ProtoReflect.Descriptor instead.
 func (*CreateSessionRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{0}
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateSessionRequest) GetEmail() string {
@@ -89,7 +425,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[1]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +437,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[1]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +450,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{1}
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Session) GetToken() string {
@@ -139,7 +475,7 @@ type GetMeRequest struct {
 
 func (x *GetMeRequest) Reset() {
 	*x = GetMeRequest{}
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[2]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -151,7 +487,7 @@ func (x *GetMeRequest) String() string {
 func (*GetMeRequest) ProtoMessage() {}
 
 func (x *GetMeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[2]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -164,7 +500,7 @@ func (x *GetMeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMeRequest.ProtoReflect.Descriptor instead.
 func (*GetMeRequest) Descriptor() ([]byte, []int) {
-	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{2}
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{8}
 }
 
 // User is a person who can sign in.
@@ -180,7 +516,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[3]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -192,7 +528,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[3]
+	mi := &file_argosy_shop_identity_v1_identity_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -205,7 +541,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{3}
+	return file_argosy_shop_identity_v1_identity_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *User) GetId() string {
@@ -233,7 +569,30 @@ var File_argosy_shop_identity_v1_identity_proto protoreflect.FileDescriptor
 
 const file_argosy_shop_identity_v1_identity_proto_rawDesc = "" +
 	"\n" +
-	"&argosy/shop/identity/v1/identity.proto\x12\x17argosy.shop.identity.v1\x1a\x17argosy/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"N\n" +
+	"&argosy/shop/identity/v1/identity.proto\x12\x17argosy.shop.identity.v1\x1a\x17argosy/v1/options.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"P\n" +
+	"\x10CreateKeyRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x12\n" +
+	"\x04days\x18\x03 \x01(\x05R\x04days\"V\n" +
+	"\x06NewKey\x12.\n" +
+	"\x03key\x18\x01 \x01(\v2\x1c.argosy.shop.identity.v1.KeyR\x03key\x12\x1c\n" +
+	"\x06secret\x18\x02 \x01(\tB\x04\x88\xb2\x19\x01R\x06secret\"\xad\x02\n" +
+	"\x03Key\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vexpire_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12;\n" +
+	"\vrevoke_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"revokeTime\x125\n" +
+	"\buse_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\auseTime\"\x11\n" +
+	"\x0fListKeysRequest\"D\n" +
+	"\x10ListKeysResponse\x120\n" +
+	"\x04keys\x18\x01 \x03(\v2\x1c.argosy.shop.identity.v1.KeyR\x04keys\"\"\n" +
+	"\x10RevokeKeyRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"N\n" +
 	"\x14CreateSessionRequest\x12\x14\n" +
 	"\x05email\x18\x01 \x01(\tR\x05email\x12 \n" +
 	"\bpassword\x18\x02 \x01(\tB\x04\x88\xb2\x19\x01R\bpassword\"b\n" +
@@ -245,10 +604,13 @@ const file_argosy_shop_identity_v1_identity_proto_rawDesc = "" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05email\x18\x02 \x01(\tR\x05email\x12\x14\n" +
-	"\x05roles\x18\x03 \x03(\tR\x05roles2\xed\x01\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles2\x9f\x05\n" +
 	"\bIdentity\x12\x7f\n" +
 	"\rCreateSession\x12-.argosy.shop.identity.v1.CreateSessionRequest\x1a .argosy.shop.identity.v1.Session\"\x1d\x8a\xb2\x19\x02\b\x01\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/sessions\x12`\n" +
-	"\x05GetMe\x12%.argosy.shop.identity.v1.GetMeRequest\x1a\x1d.argosy.shop.identity.v1.User\"\x11\x82\xd3\xe4\x93\x02\b\x12\x06/v1/me\x90\x02\x01B=Z;github.com/argosy-go/argosy/shop/gen/identity/v1;identitypbb\x06proto3"
+	"\x05GetMe\x12%.argosy.shop.identity.v1.GetMeRequest\x1a\x1d.argosy.shop.identity.v1.User\"\x11\x82\xd3\xe4\x93\x02\b\x12\x06/v1/me\x90\x02\x01\x12\x87\x01\n" +
+	"\tCreateKey\x12).argosy.shop.identity.v1.CreateKeyRequest\x1a\x1f.argosy.shop.identity.v1.NewKey\".\x8a\xb2\x19\x13\x12\bcustomer\x12\asupport\x82\xd3\xe4\x93\x02\x11:\x01*\"\f/v1/api-keys\x12\x8f\x01\n" +
+	"\bListKeys\x12(.argosy.shop.identity.v1.ListKeysRequest\x1a).argosy.shop.identity.v1.ListKeysResponse\".\x8a\xb2\x19\x13\x12\bcustomer\x12\asupport\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/api-keys\x90\x02\x01\x12\x93\x01\n" +
+	"\tRevokeKey\x12).argosy.shop.identity.v1.RevokeKeyRequest\x1a\x1c.argosy.shop.identity.v1.Key\"=\x8a\xb2\x19\x13\x12\bcustomer\x12\asupport\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/api-keys/{id}:revoke\x90\x02\x02B=Z;github.com/argosy-go/argosy/shop/gen/identity/v1;identitypbb\x06proto3"
 
 var (
 	file_argosy_shop_identity_v1_identity_proto_rawDescOnce sync.Once
@@ -262,25 +624,43 @@ func file_argosy_shop_identity_v1_identity_proto_rawDescGZIP() []byte {
 	return file_argosy_shop_identity_v1_identity_proto_rawDescData
 }
 
-var file_argosy_shop_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_argosy_shop_identity_v1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_argosy_shop_identity_v1_identity_proto_goTypes = []any{
-	(*CreateSessionRequest)(nil),  // 0: argosy.shop.identity.v1.CreateSessionRequest
-	(*Session)(nil),               // 1: argosy.shop.identity.v1.Session
-	(*GetMeRequest)(nil),          // 2: argosy.shop.identity.v1.GetMeRequest
-	(*User)(nil),                  // 3: argosy.shop.identity.v1.User
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*CreateKeyRequest)(nil),      // 0: argosy.shop.identity.v1.CreateKeyRequest
+	(*NewKey)(nil),                // 1: argosy.shop.identity.v1.NewKey
+	(*Key)(nil),                   // 2: argosy.shop.identity.v1.Key
+	(*ListKeysRequest)(nil),       // 3: argosy.shop.identity.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),      // 4: argosy.shop.identity.v1.ListKeysResponse
+	(*RevokeKeyRequest)(nil),      // 5: argosy.shop.identity.v1.RevokeKeyRequest
+	(*CreateSessionRequest)(nil),  // 6: argosy.shop.identity.v1.CreateSessionRequest
+	(*Session)(nil),               // 7: argosy.shop.identity.v1.Session
+	(*GetMeRequest)(nil),          // 8: argosy.shop.identity.v1.GetMeRequest
+	(*User)(nil),                  // 9: argosy.shop.identity.v1.User
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_argosy_shop_identity_v1_identity_proto_depIdxs = []int32{
-	4, // 0: argosy.shop.identity.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
-	0, // 1: argosy.shop.identity.v1.Identity.CreateSession:input_type -> argosy.shop.identity.v1.CreateSessionRequest
-	2, // 2: argosy.shop.identity.v1.Identity.GetMe:input_type -> argosy.shop.identity.v1.GetMeRequest
-	1, // 3: argosy.shop.identity.v1.Identity.CreateSession:output_type -> argosy.shop.identity.v1.Session
-	3, // 4: argosy.shop.identity.v1.Identity.GetMe:output_type -> argosy.shop.identity.v1.User
-	3, // [3:5] is the sub-list for method output_type
-	1, // [1:3] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2,  // 0: argosy.shop.identity.v1.NewKey.key:type_name -> argosy.shop.identity.v1.Key
+	10, // 1: argosy.shop.identity.v1.Key.create_time:type_name -> google.protobuf.Timestamp
+	10, // 2: argosy.shop.identity.v1.Key.expire_time:type_name -> google.protobuf.Timestamp
+	10, // 3: argosy.shop.identity.v1.Key.revoke_time:type_name -> google.protobuf.Timestamp
+	10, // 4: argosy.shop.identity.v1.Key.use_time:type_name -> google.protobuf.Timestamp
+	2,  // 5: argosy.shop.identity.v1.ListKeysResponse.keys:type_name -> argosy.shop.identity.v1.Key
+	10, // 6: argosy.shop.identity.v1.Session.expire_time:type_name -> google.protobuf.Timestamp
+	6,  // 7: argosy.shop.identity.v1.Identity.CreateSession:input_type -> argosy.shop.identity.v1.CreateSessionRequest
+	8,  // 8: argosy.shop.identity.v1.Identity.GetMe:input_type -> argosy.shop.identity.v1.GetMeRequest
+	0,  // 9: argosy.shop.identity.v1.Identity.CreateKey:input_type -> argosy.shop.identity.v1.CreateKeyRequest
+	3,  // 10: argosy.shop.identity.v1.Identity.ListKeys:input_type -> argosy.shop.identity.v1.ListKeysRequest
+	5,  // 11: argosy.shop.identity.v1.Identity.RevokeKey:input_type -> argosy.shop.identity.v1.RevokeKeyRequest
+	7,  // 12: argosy.shop.identity.v1.Identity.CreateSession:output_type -> argosy.shop.identity.v1.Session
+	9,  // 13: argosy.shop.identity.v1.Identity.GetMe:output_type -> argosy.shop.identity.v1.User
+	1,  // 14: argosy.shop.identity.v1.Identity.CreateKey:output_type -> argosy.shop.identity.v1.NewKey
+	4,  // 15: argosy.shop.identity.v1.Identity.ListKeys:output_type -> argosy.shop.identity.v1.ListKeysResponse
+	2,  // 16: argosy.shop.identity.v1.Identity.RevokeKey:output_type -> argosy.shop.identity.v1.Key
+	12, // [12:17] is the sub-list for method output_type
+	7,  // [7:12] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_argosy_shop_identity_v1_identity_proto_init() }
@@ -294,7 +674,7 @@ func file_argosy_shop_identity_v1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_argosy_shop_identity_v1_identity_proto_rawDesc), len(file_argosy_shop_identity_v1_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,9 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Identity_CreateSession_FullMethodName = "/argosy.shop.identity.v1.Identity/CreateSession"
 	Identity_GetMe_FullMethodName         = "/argosy.shop.identity.v1.Identity/GetMe"
+	Identity_CreateKey_FullMethodName     = "/argosy.shop.identity.v1.Identity/CreateKey"
+	Identity_ListKeys_FullMethodName      = "/argosy.shop.identity.v1.Identity/ListKeys"
+	Identity_RevokeKey_FullMethodName     = "/argosy.shop.identity.v1.Identity/RevokeKey"
 )
 
 // IdentityClient is the client API for Identity service.
@@ -33,6 +36,14 @@ type IdentityClient interface {
 	CreateSession(ctx context.Context, in *CreateSessionRequest, opts ...grpc.CallOption) (*Session, error)
 	// GetMe returns who the caller is.
 	GetMe(ctx context.Context, in *GetMeRequest, opts ...grpc.CallOption) (*User, error)
+	// CreateKey makes an API key for a machine that calls on the caller's behalf.
+	// The key is shown in this answer and never again. A caller who came with an
+	// API key gets none.
+	CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*NewKey, error)
+	// ListKeys returns the caller's keys, the newest first.
+	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
+	// RevokeKey ends one of the caller's keys, within half a minute everywhere.
+	RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*Key, error)
 }
 
 type identityClient struct {
@@ -63,6 +74,36 @@ func (c *identityClient) GetMe(ctx context.Context, in *GetMeRequest, opts ...gr
 	return out, nil
 }
 
+func (c *identityClient) CreateKey(ctx context.Context, in *CreateKeyRequest, opts ...grpc.CallOption) (*NewKey, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NewKey)
+	err := c.cc.Invoke(ctx, Identity_CreateKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityClient) ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListKeysResponse)
+	err := c.cc.Invoke(ctx, Identity_ListKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *identityClient) RevokeKey(ctx context.Context, in *RevokeKeyRequest, opts ...grpc.CallOption) (*Key, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Key)
+	err := c.cc.Invoke(ctx, Identity_RevokeKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // IdentityServer is the server API for Identity service.
 // All implementations must embed UnimplementedIdentityServer
 // for forward compatibility.
@@ -73,6 +114,14 @@ type IdentityServer interface {
 	CreateSession(context.Context, *CreateSessionRequest) (*Session, error)
 	// GetMe returns who the caller is.
 	GetMe(context.Context, *GetMeRequest) (*User, error)
+	// CreateKey makes an API key for a machine that calls on the caller's behalf.
+	// The key is shown in this answer and never again. A caller who came with an
+	// API key gets none.
+	CreateKey(context.Context, *CreateKeyRequest) (*NewKey, error)
+	// ListKeys returns the caller's keys, the newest first.
+	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
+	// RevokeKey ends one of the caller's keys, within half a minute everywhere.
+	RevokeKey(context.Context, *RevokeKeyRequest) (*Key, error)
 	mustEmbedUnimplementedIdentityServer()
 }
 
@@ -88,6 +137,15 @@ func (UnimplementedIdentityServer) CreateSession(context.Context, *CreateSession
 }
 func (UnimplementedIdentityServer) GetMe(context.Context, *GetMeRequest) (*User, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetMe not implemented")
+}
+func (UnimplementedIdentityServer) CreateKey(context.Context, *CreateKeyRequest) (*NewKey, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateKey not implemented")
+}
+func (UnimplementedIdentityServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
+}
+func (UnimplementedIdentityServer) RevokeKey(context.Context, *RevokeKeyRequest) (*Key, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeKey not implemented")
 }
 func (UnimplementedIdentityServer) mustEmbedUnimplementedIdentityServer() {}
 func (UnimplementedIdentityServer) testEmbeddedByValue()                  {}
@@ -146,6 +204,60 @@ func _Identity_GetMe_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Identity_CreateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServer).CreateKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Identity_CreateKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServer).CreateKey(ctx, req.(*CreateKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Identity_ListKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServer).ListKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Identity_ListKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServer).ListKeys(ctx, req.(*ListKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Identity_RevokeKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(IdentityServer).RevokeKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Identity_RevokeKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(IdentityServer).RevokeKey(ctx, req.(*RevokeKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Identity_ServiceDesc is the grpc.ServiceDesc for Identity service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -160,6 +272,18 @@ var Identity_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetMe",
 			Handler:    _Identity_GetMe_Handler,
+		},
+		{
+			MethodName: "CreateKey",
+			Handler:    _Identity_CreateKey_Handler,
+		},
+		{
+			MethodName: "ListKeys",
+			Handler:    _Identity_ListKeys_Handler,
+		},
+		{
+			MethodName: "RevokeKey",
+			Handler:    _Identity_RevokeKey_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
