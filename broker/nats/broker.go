@@ -21,16 +21,24 @@ const (
 )
 
 // Opener connects to a NATS server or cluster with JetStream: the URL is
-// nats://host:port, several separated by commas.
+// nats://host:port, several separated by commas, and may end in ?replicas=N:
+// how many servers of a cluster keep each message, from 1 to 5. A stream that
+// exists is brought to that number. Where nothing is said, a stream is made
+// with 3 replicas in a cluster and with 1 elsewhere, and one that exists keeps
+// what it has.
 type Opener struct{}
 
 // Open implements broker.Opener.
 func (Opener) Open(ctx context.Context, o broker.OpenOptions) (broker.Broker, error) {
-	nc, err := nats.Connect(o.URL, options(o)...)
+	t, err := parseTarget(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", redact(o.URL), unavailable(err))
+		return nil, err
 	}
-	b, err := New(ctx, nc, o)
+	nc, err := nats.Connect(t.servers, options(o)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", redact(t.servers), unavailable(err))
+	}
+	b, err := newBroker(ctx, nc, o, t.replicas)
 	if err != nil {
 		nc.Close()
 		return nil, err
@@ -85,6 +93,10 @@ type Broker struct {
 // New returns a broker over a connection, which the caller keeps and closes
 // after the broker. It makes the stream when there is none.
 func New(ctx context.Context, nc *nats.Conn, o broker.OpenOptions) (*Broker, error) {
+	return newBroker(ctx, nc, o, 0)
+}
+
+func newBroker(ctx context.Context, nc *nats.Conn, o broker.OpenOptions, replicas int) (*Broker, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, err
@@ -99,7 +111,7 @@ func New(ctx context.Context, nc *nats.Conn, o broker.OpenOptions) (*Broker, err
 	if b.maxAge == 0 {
 		b.maxAge = defaultMaxAge
 	}
-	if err := b.makeStreams(ctx); err != nil {
+	if err := b.makeStreams(ctx, replicas); err != nil {
 		return nil, err
 	}
 	if b.replies, err = newReplies(nc); err != nil {

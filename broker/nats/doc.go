@@ -6,6 +6,9 @@
 //
 //	b, err := nats.Opener{}.Open(ctx, broker.OpenOptions{URL: "nats://127.0.0.1:4222"})
 //
+// In a cluster three servers keep each message, or as many as the URL says:
+// nats://a:4222,nats://b:4222,nats://c:4222?replicas=3.
+//
 // Publications of concurrent callers are gathered and sent as atomic batches
 // (ADR-50 of NATS), from nats-server 2.12 on; an older server stores messages
 // one by one. A batch that holds an id which the server knows already is

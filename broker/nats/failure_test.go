@@ -210,6 +210,61 @@ func TestALostAckIsUnknown(t *testing.T) {
 	wantStored(t, server, "ack", 0, ms)
 }
 
+// TestADeliveryThatIsLostOnItsWayIsNotOvertaken loses what the server sends to
+// a receiver, and publishes more.
+func TestADeliveryThatIsLostOnItsWayIsNotOvertaken(t *testing.T) {
+	server := serve(t, t.TempDir(), "127.0.0.1:0")
+	p := newProxy(t, server.URL())
+	b := connect(t, p.url())
+	s := broker.Subscription{Consumer: "lossy", Topic: "lossy", Partitions: []int{0}}
+	r, err := b.Subscribe(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := messages("lossy", 0, 0, 30)
+	publish(t, server, ms[:10])
+	var got []string
+	receive := func(n int) {
+		t.Helper()
+		for len(got) < n {
+			ds, err := r.Receive(t.Context(), n-len(got))
+			if errors.Is(err, broker.ErrUnavailable) { // as an inbox does
+				_ = r.Close()
+				if r, err = b.Subscribe(t.Context(), s); err == nil {
+					continue
+				}
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range ds {
+				_ = d.Ack()
+				got = append(got, d.ID)
+			}
+		}
+	}
+	receive(10)
+	p.mute()
+	publish(t, server, ms[10:20])
+	js := rawStream(t, server.URL())
+	for delivered := uint64(0); delivered < 20; {
+		c, err := js.Consumer(t.Context(), "ARGOSY", "lossy_p0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		delivered = c.CachedInfo().Delivered.Consumer
+	}
+	p.breakAll()
+	p.release()
+	publish(t, server, ms[20:])
+	receive(30)
+	for i, id := range got {
+		if id != ms[i].ID {
+			t.Fatalf("message %d is %s, want %s", i, id, ms[i].ID)
+		}
+	}
+}
+
 // wantStoredSoon waits until n messages are there.
 func wantStoredSoon(t *testing.T, b broker.Broker, topic string, n int) {
 	t.Helper()

@@ -6,10 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/argosy-go/argosy/broker"
+	"github.com/nats-io/nats.go"
 )
 
 const (
@@ -94,7 +92,7 @@ func encode(m *broker.Message, limit int) (*nats.Msg, int, error) {
 }
 
 // delivery makes a delivery of a message of the protocol.
-func delivery(m jetstream.Msg) broker.Delivery {
+func delivery(m arrival) broker.Delivery {
 	d := broker.Delivery{
 		Ack:  func() error { return unavailable(m.Ack()) },
 		Nack: func(after time.Duration) error { return unavailable(m.NakWithDelay(after)) },
@@ -113,9 +111,7 @@ func delivery(m jetstream.Msg) broker.Delivery {
 			d.Topic, d.Partition = topic[:i], n
 		}
 	}
-	if meta, err := m.Metadata(); err == nil {
-		d.Attempt, d.Time = int(meta.NumDelivered), meta.Timestamp
-	}
+	d.Attempt, d.Time = int(m.meta.NumDelivered), m.meta.Timestamp
 	return d
 }
 

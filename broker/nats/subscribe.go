@@ -23,7 +23,7 @@ const (
 	ahead = 256
 	// heartbeat is how often an idle server says that it is there; after two
 	// that are missed the client asks again.
-	heartbeat = 5 * time.Second
+	heartbeat = 2 * time.Second
 	// pullExpiry is how long the server knows that a client asked: shorter than
 	// a replica that stands still is left alone, so that it is not given what
 	// its successor is to get.
@@ -52,7 +52,7 @@ func (b *Broker) Subscribe(ctx context.Context, s broker.Subscription) (broker.R
 		s.MaxInFlight = defaultInFlight
 	}
 	turn := newTurn()
-	c, err := b.consumer(ctx, consumerConfig(s, turn))
+	c, next, err := b.consumer(ctx, consumerConfig(s, turn))
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
@@ -60,29 +60,28 @@ func (b *Broker) Subscribe(ctx context.Context, s broker.Subscription) (broker.R
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", s.Topic, unavailable(err))
 	}
-	return b.receive(c, messages)
+	return b.receive(c, messages, next)
 }
 
-// consumer returns the durable consumer, made where there is none. One that
-// exists keeps where it began, and begins again with what is not acknowledged.
-func (b *Broker) consumer(ctx context.Context, want jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+// consumer returns the durable consumer, made where there is none, and the
+// number of its next delivery. One that exists keeps where it began, and begins
+// again with what is not acknowledged.
+func (b *Broker) consumer(ctx context.Context, want jetstream.ConsumerConfig) (c jetstream.Consumer, next uint64, err error) {
 	have, err := b.js.Consumer(ctx, streamName, want.Durable)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return b.js.CreateOrUpdateConsumer(ctx, streamName, want)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, 0, err
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		began := have.CachedInfo().Config
+		want.DeliverPolicy, want.OptStartTime = began.DeliverPolicy, began.OptStartTime
 	}
-	began := have.CachedInfo().Config
-	want.DeliverPolicy, want.OptStartTime = began.DeliverPolicy, began.OptStartTime
-	c, err := b.js.CreateOrUpdateConsumer(ctx, streamName, want)
-	if err != nil {
-		return nil, err
+	if c, err = b.js.CreateOrUpdateConsumer(ctx, streamName, want); err != nil {
+		return nil, 0, err
 	}
-	for pending := c.CachedInfo().NumAckPending; pending > 0; {
-		info, err := c.Info(ctx)
-		if err != nil {
-			return nil, err
+	info := c.CachedInfo()
+	for pending := info.NumAckPending; pending > 0; {
+		if info, err = c.Info(ctx); err != nil {
+			return nil, 0, err
 		}
 		if info.NumAckPending < pending { // the last acks are still on their way
 			pending = info.NumAckPending
@@ -91,9 +90,9 @@ func (b *Broker) consumer(ctx context.Context, want jetstream.ConsumerConfig) (j
 		// A receiver that is gone took these. They come again first and in order,
 		// not between later ones when the server's patience has ended.
 		_, err = b.js.ResetConsumer(ctx, streamName, want.Durable)
-		return c, err
+		return c, 1, err
 	}
-	return c, nil
+	return c, info.Delivered.Consumer + 1, nil
 }
 
 // newTurn names the group of clients that a receiver is alone in. Each receiver
@@ -122,18 +121,26 @@ type receiver struct {
 	broker   *Broker
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
-	out      chan jetstream.Msg
+	out      chan arrival
 	once     sync.Once
 	stopped  chan struct{}
 	done     chan struct{}
 	err      error // why out was closed
+
+	expected uint64 // the number of the next delivery; the pump's alone
+}
+
+// arrival is a message with what the server says of it.
+type arrival struct {
+	jetstream.Msg
+	meta *jetstream.MsgMetadata
 }
 
 // receive starts a receiver, which the broker stops when it closes.
-func (b *Broker) receive(c jetstream.Consumer, m jetstream.MessagesContext) (*receiver, error) {
+func (b *Broker) receive(c jetstream.Consumer, m jetstream.MessagesContext, next uint64) (*receiver, error) {
 	r := &receiver{
-		broker: b, consumer: c, messages: m,
-		out: make(chan jetstream.Msg, ahead), stopped: make(chan struct{}), done: make(chan struct{}),
+		broker: b, consumer: c, messages: m, expected: next,
+		out: make(chan arrival, ahead), stopped: make(chan struct{}), done: make(chan struct{}),
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,7 +154,7 @@ func (b *Broker) receive(c jetstream.Consumer, m jetstream.MessagesContext) (*re
 }
 
 // pump moves messages to where Receive can take several at once. It ends when
-// the receiver is stopped or its consumer is gone.
+// the receiver is stopped, its consumer is gone, or a delivery is missing.
 func (r *receiver) pump() {
 	defer close(r.done)
 	defer close(r.out)
@@ -155,8 +162,14 @@ func (r *receiver) pump() {
 		m, err := r.next()
 		switch {
 		case err == nil:
+			a, err := r.inTurn(m)
+			if err != nil {
+				r.messages.Stop()
+				r.err = unavailable(err)
+				return
+			}
 			select {
-			case r.out <- m:
+			case r.out <- a:
 			case <-r.stopped:
 				r.err = broker.ErrClosed
 				return
@@ -170,6 +183,23 @@ func (r *receiver) pump() {
 			return
 		}
 	}
+}
+
+// inTurn refuses a message when a delivery before it did not arrive: what was
+// sent over a connection that broke, or by a server that was killed, comes
+// again when the server's patience ends, and would come behind this one. The
+// next receiver begins with it. A number that was there before is a new
+// leader's, which does not know of all that the one before it delivered.
+func (r *receiver) inTurn(m jetstream.Msg) (arrival, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return arrival{}, err
+	}
+	if n := meta.Sequence.Consumer; n > r.expected {
+		return arrival{}, fmt.Errorf("%d deliveries to %s were lost on their way", n-r.expected, r.consumer.CachedInfo().Name)
+	}
+	r.expected = meta.Sequence.Consumer + 1
+	return arrival{m, meta}, nil
 }
 
 // next returns the next message, however long that takes. The client asks the
