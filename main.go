@@ -30,6 +30,7 @@ func Main(engines engine.Set, services ...Service) {
 func Run(ctx context.Context, p Program) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer paceCollector(p.Env)()
 	f, err := Start(ctx, p)
 	var usage *usageError
 	switch {

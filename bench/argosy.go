@@ -4,10 +4,14 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	testpb "google.golang.org/grpc/interop/grpc_testing"
@@ -34,7 +38,7 @@ func program(o options, c *clients, args ...string) argosy.Program {
 		}}
 	}
 	return argosy.Program{
-		Name: "bench", Stderr: os.Stderr,
+		Name: "bench", Stderr: os.Stderr, Env: os.LookupEnv,
 		Services: []argosy.Service{
 			serve("inventory", func(s *argosy.Setup) { inventorypb.RegisterInventoryServer(s, inventory{}) }),
 			serve("echo", func(s *argosy.Setup) { testpb.RegisterTestServiceServer(s, echo{}) }),
@@ -44,7 +48,7 @@ func program(o options, c *clients, args ...string) argosy.Program {
 				c.echo = argosy.Client(s, testpb.NewTestServiceClient)
 			}),
 		},
-		Args: append(args, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		Args: append(args, "--admin", "127.0.0.1:0",
 			"--data", filepath.Join(o.dir, o.role), "--auth-key", keyFile(o)),
 	}
 }
@@ -53,32 +57,73 @@ func keyFile(o options) string { return filepath.Join(o.dir, "signer.key") }
 
 // serveArgosy serves with a program of Argosy: gRPC, and REST on the other address.
 func serveArgosy(ctx context.Context, o options, in io.Reader, out io.Writer) error {
-	f, err := argosy.Start(ctx, program(o, &clients{}, "--only", "inventory,echo,order"))
+	grpcAddr, err := freeAddr()
 	if err != nil {
 		return err
 	}
-	err = obey(o, in, out, answer{Addr: f.Addrs().GRPC + "," + f.Addrs().HTTP}, tell)
-	return errors.Join(err, f.Stop(context.WithoutCancel(ctx)))
+	httpAddr, err := freeAddr()
+	if err != nil {
+		return err
+	}
+	p := program(o, &clients{}, "--only", "inventory,echo,order", "--grpc", grpcAddr, "--http", httpAddr)
+	return whileUp(ctx, p, func() error { return obey(o, in, out, answer{Addr: grpcAddr + "," + httpAddr}, tell) })
 }
 
 // loadArgosy calls from a program of Argosy.
 func loadArgosy(ctx context.Context, o options, in io.Reader, out io.Writer) error {
 	grpcAddr, httpAddr := addrs(o.target)
 	var c clients
-	f, err := argosy.Start(ctx, program(o, &c, "--only", "caller", "--peers", "inventory="+grpcAddr+",echo="+grpcAddr))
+	p := program(o, &c, "--only", "caller", "--peers", "inventory="+grpcAddr+",echo="+grpcAddr, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	return whileUp(ctx, p, func() error {
+		w := grpcWorks(c.inventory, c.echo, func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} })
+		rest, err := restWorks(o, httpAddr)
+		if err != nil {
+			return err
+		}
+		maps.Copy(w, rest)
+		return obey(o, in, out, answer{}, w.load(ctx))
+	})
+}
+
+// whileUp runs a program as argosy.Main does, and do once it is ready.
+func whileUp(ctx context.Context, p argosy.Program, do func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ready := make(chan struct{})
+	p.Stdout = &banner{ready: ready}
+	code := make(chan int, 1)
+	go func() { code <- argosy.Run(ctx, p) }()
+	select {
+	case <-ready:
+	case c := <-code:
+		return fmt.Errorf("the program ended before it was ready, with code %d", c)
+	}
+	err := do()
+	cancel()
+	if c := <-code; c != 0 {
+		err = errors.Join(err, fmt.Errorf("the program ended with code %d", c))
+	}
+	return err
+}
+
+// banner is closed by the banner that a program prints once it is ready.
+type banner struct {
+	once  sync.Once
+	ready chan struct{}
+}
+
+func (b *banner) Write(text []byte) (int, error) {
+	b.once.Do(func() { close(b.ready) })
+	return len(text), nil
+}
+
+// freeAddr returns an address on which nobody listens at the moment.
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return "", err
 	}
-	w := grpcWorks(c.inventory, c.echo, func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} })
-	rest, err := restWorks(o, httpAddr)
-	if err != nil {
-		return errors.Join(err, f.Stop(ctx))
-	}
-	for name, open := range rest {
-		w[name] = open
-	}
-	err = obey(o, in, out, answer{}, w.load(ctx))
-	return errors.Join(err, f.Stop(context.WithoutCancel(ctx)))
+	return l.Addr().String(), l.Close()
 }
 
 // serviceToken returns a token as a service of a fleet has it.

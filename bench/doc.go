@@ -4,7 +4,7 @@
 //
 //	go run -C bench . -rounds 9
 //
-// Argosy runs as a program does, through [argosy.Start] and with every default:
+// Argosy runs as a program does, through [argosy.Run] and with every default:
 // deadline, trace, metrics, token, access rule, guards and limits on both
 // sides. The bare sides have none of that. What is served is a contract of the
 // shop with a handler that does nothing, so that the difference is the path.
