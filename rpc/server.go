@@ -37,6 +37,9 @@ const (
 	idleConnection    = 15 * time.Minute
 	pingAfter         = 2 * time.Minute
 	leastPing         = 10 * time.Second
+	// Calls beyond them get a goroutine of their own, whose stack has to grow
+	// first; one that waits keeps a few KiB.
+	workersPerCPU = 32
 )
 
 // ServerConfig configures a [Server].
@@ -135,7 +138,7 @@ func NewServer(c ServerConfig) *Server {
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.MaxRecvMsgSize(c.MaxRecvBytes),
 		grpc.ConnectionTimeout(connectionTimeout),
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
+		grpc.NumStreamWorkers(uint32(workersPerCPU*runtime.GOMAXPROCS(0))),
 		grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: idleConnection, MaxConnectionAge: c.MaxConnectionAge, MaxConnectionAgeGrace: ageGrace, Time: pingAfter,
