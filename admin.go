@@ -18,6 +18,7 @@ func (f *Fleet) adminHandler() (http.Handler, error) {
 	mux.Handle("/services", operations)
 	mux.Handle("/services/", operations)
 	mux.Handle("GET /guards", newOperators(f.set.AdminToken, f.tel.Logger("admin"), http.HandlerFunc(f.listGuards)))
+	mux.Handle("GET /endpoints", newOperators(f.set.AdminToken, f.tel.Logger("admin"), http.HandlerFunc(f.listEndpoints)))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, health{Status: "ok"}) // whoever can answer lives
 	})

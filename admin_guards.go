@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/argosy-go/argosy/guard"
 	"github.com/argosy-go/argosy/rpc"
 )
 
@@ -13,16 +12,36 @@ import (
 type Guards struct {
 	// Clients are the contracts that the services of this process call, once
 	// for each service that does.
-	Clients []guard.TargetState `json:"clients"`
+	Clients []rpc.ClientState `json:"clients"`
 	// Server is what guards the calls from outside.
 	Server rpc.ServerState `json:"server"`
 }
 
 func (f *Fleet) listGuards(w http.ResponseWriter, _ *http.Request) {
-	all := Guards{Clients: []guard.TargetState{}, Server: f.server.Snapshot()}
+	all := Guards{Clients: []rpc.ClientState{}, Server: f.server.Snapshot()}
 	for _, c := range f.clients {
 		all.Clients = append(all.Clients, c.Guards())
 	}
+	writeJSON(w, all)
+}
+
+// Connections are where the calls of this process to services elsewhere go, as
+// GET /endpoints tells on the admin listener.
+type Connections struct {
+	// Connections has one for each contract that a service of this process
+	// calls elsewhere, and for each service that its edge publishes.
+	Connections []rpc.EndpointsState `json:"connections"`
+}
+
+func (f *Fleet) listEndpoints(w http.ResponseWriter, _ *http.Request) {
+	all := Connections{Connections: []rpc.EndpointsState{}}
+	for _, e := range f.endpoints {
+		all.Connections = append(all.Connections, e.State())
+	}
+	writeJSON(w, all)
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(all) // the asker may be gone; nobody is left to tell
+	_ = json.NewEncoder(w).Encode(v) // the asker may be gone; nobody is left to tell
 }

@@ -24,7 +24,7 @@ func TestOperatorsSeeHowGuardsStand(t *testing.T) {
 		t.Fatalf("the clients are %+v", all.Clients)
 	}
 	m := all.Clients[0].Methods
-	if len(m) != 1 || m[0].From != "caller" || m[0].Breaker != "closed" || m[0].Limit != m[0].MaxInFlight || m[0].Limit == 0 {
+	if len(m) != 1 || m[0].From != "caller" || m[0].Breaker.State != "closed" || m[0].Limit != m[0].MaxInFlight || m[0].Limit == 0 {
 		t.Errorf("the methods are %+v", m)
 	}
 	if len(all.Server.Methods) != 1 || all.Server.MaxInFlight == 0 {

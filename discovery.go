@@ -53,6 +53,13 @@ func (f *Fleet) dial(peers map[string]string, service string, o rpc.DialOptions)
 	return rpc.Dial(service, o)
 }
 
+// look returns who tells operators of the endpoints of a new connection.
+func (f *Fleet) look(from, target string) *rpc.Endpoints {
+	e := rpc.NewEndpoints(from, target, f.tel.Registry())
+	f.endpoints = append(f.endpoints, e)
+	return e
+}
+
 // announce registers the services of this process, where the discovery is one
 // that can be told. They serve by now.
 func (f *Fleet) announce(ctx context.Context) error {

@@ -48,7 +48,7 @@ func (f *Fleet) edgeConn(peers map[string]string) (grpc.ClientConnInterface, err
 		if f.runs(s.Name()) || !f.finds(peers, s.Name()) {
 			continue
 		}
-		conn, closer, err := f.dial(peers, s.Name(), rpc.DialOptions{})
+		conn, closer, err := f.dial(peers, s.Name(), rpc.DialOptions{Endpoints: f.look(edgeCaller, s.Name())})
 		if err != nil {
 			return nil, fmt.Errorf("edge: connect to service %s: %w", s.Name(), err)
 		}

@@ -43,6 +43,7 @@ type Fleet struct {
 	server    *rpc.Server
 	clients   []*rpc.Client // in the order of declaration; those of the edge follow
 	peers     []func() error
+	endpoints []*rpc.Endpoints    // of the connections to services elsewhere
 	discovery discovery.Discovery // nil: none is set
 	leases    []discovery.Lease
 	lines     lines
@@ -254,7 +255,9 @@ func (f *Fleet) transport(s *service.Setup, late *rpc.Late, peers map[string]str
 	if f.serverOf(contract) != nil {
 		return f.server.Conn(rpc.ConnOptions{Principal: &self, Wire: f.program.Wire}), nil
 	}
-	conn, closer, err := f.dial(peers, f.owners[contract], rpc.DialOptions{Token: serviceToken(f.signer, s.Name())})
+	conn, closer, err := f.dial(peers, f.owners[contract], rpc.DialOptions{
+		Token: serviceToken(f.signer, s.Name()), Endpoints: f.look(s.Name(), f.owners[contract]),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("service %s: connect to %s: %w", s.Name(), contract, err)
 	}

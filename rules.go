@@ -30,7 +30,7 @@ type guardRule struct {
 	Breaker struct {
 		Window       *time.Duration `min:"100ms" max:"10m" usage:"how far back calls count (default 10s)"`
 		MinCalls     *int           `min:"1" max:"1000000" usage:"calls of the window that it takes to judge (default 20)"`
-		FailureShare *float64       `min:"0.01" max:"1" usage:"share of failures at which it opens (default 0.5)"`
+		FailureShare *float64       `min:"0.01" max:"2" usage:"share of failures at which it opens; above 1 it never does (default 0.5)"`
 		Pause        *time.Duration `min:"1ms" max:"10m" usage:"how long it stays open at first; it doubles while probes fail (default 500ms)"`
 		MaxPause     *time.Duration `min:"1ms" max:"1h" usage:"longest that it stays open (default 2s)"`
 		Probes       *int           `min:"1" max:"1000" usage:"calls that must end well before it closes (default 3)"`
@@ -184,8 +184,8 @@ func refuseStream(m *rpc.Method) string {
 // matters where the row is about that one.
 func (r *rules) contradiction(m *rpc.Method, deadlines bool) error {
 	own := *m
-	c := guard.Config{MaxInFlight: 1000, MinLimit: 1, FirstPause: 20 * time.Millisecond, MaxPause: time.Second}
-	c.Breaker.Pause, c.Breaker.MaxPause = 500*time.Millisecond, 2*time.Second // the defaults
+	c := guard.Defaults()
+	c.MinLimit = 1 // less than any bulkhead
 	r.change(&own, &c)
 	switch {
 	case deadlines && own.Deadline > 0 && c.AttemptTimeout >= own.Deadline:

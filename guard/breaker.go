@@ -3,9 +3,9 @@ package guard
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
 	"github.com/argosy-go/argosy/fault"
@@ -74,8 +74,7 @@ const slots = 10
 type breaker struct {
 	c       BreakerConfig
 	now     func() time.Time
-	gauge   prometheus.Gauge
-	refused prometheus.Counter
+	refused atomic.Uint64
 
 	mu         sync.Mutex
 	state      State
@@ -87,10 +86,12 @@ type breaker struct {
 	probing    int
 	probed     time.Time // when the last probe was let through
 	succeeded  int
+	trips      [HalfOpen + 1]uint64 // how often each state was entered
+	opened     Opening              // the last time
 }
 
-func newBreaker(c BreakerConfig, now func() time.Time, gauge prometheus.Gauge, refused prometheus.Counter) *breaker {
-	return &breaker{c: c, now: now, gauge: gauge, refused: refused, pause: c.Pause}
+func newBreaker(c BreakerConfig, now func() time.Time) *breaker {
+	return &breaker{c: c, now: now, pause: c.Pause}
 }
 
 // allow returns the generation of the call, or the refusal.
@@ -112,7 +113,7 @@ func (b *breaker) allow() (uint64, error) {
 		b.probed = now
 		return b.generation, nil
 	}
-	b.refused.Inc()
+	b.refused.Add(1)
 	return 0, errOpen.WithRetryAfter(max(b.until.Sub(now), time.Millisecond))
 }
 
@@ -125,8 +126,8 @@ const (
 	failing                // it is in trouble
 )
 
-// done tells how a call ended.
-func (b *breaker) done(generation uint64, o outcome) {
+// done tells how a call ended, and with which error.
+func (b *breaker) done(generation uint64, o outcome, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if generation != b.generation {
@@ -138,10 +139,10 @@ func (b *breaker) done(generation uint64, o outcome) {
 			b.probing--
 		}
 	case b.state == Closed:
-		b.count(o == failing)
+		b.count(o == failing, err)
 	case o == failing:
 		b.pause = min(2*b.pause, b.c.MaxPause)
-		b.open()
+		b.open(err, b.succeeded+1, 1)
 	default:
 		if b.succeeded++; b.succeeded >= b.c.Probes {
 			b.pause = b.c.Pause
@@ -151,7 +152,7 @@ func (b *breaker) done(generation uint64, o outcome) {
 }
 
 // count adds a call to the window and opens the breaker over the threshold.
-func (b *breaker) count(failed bool) {
+func (b *breaker) count(failed bool, err error) {
 	b.advance()
 	s := &b.slot[b.at%slots]
 	s.calls++
@@ -165,7 +166,7 @@ func (b *breaker) count(failed bool) {
 		failures += s.failures
 	}
 	if calls >= b.c.MinCalls && (float64(failures) >= b.c.Threshold*float64(calls) || b.silent()) {
-		b.open()
+		b.open(err, calls, failures)
 	}
 }
 
@@ -199,8 +200,12 @@ func (b *breaker) advance() {
 	}
 }
 
-func (b *breaker) open() {
-	b.until = b.now().Add(b.pause)
+// open opens the breaker because of the last failure, among so many calls.
+func (b *breaker) open(err error, calls, failures int) {
+	now := b.now()
+	b.until = now.Add(b.pause)
+	e := fault.From(err)
+	b.opened = Opening{At: now, Until: b.until, Calls: calls, Failures: failures, Code: e.Code.String(), Reason: e.Reason, Service: e.Service}
 	b.become(Open)
 }
 
@@ -209,7 +214,7 @@ func (b *breaker) become(s State) {
 	b.generation++
 	b.probing, b.succeeded = 0, 0
 	clear(b.slot[:])
-	b.gauge.Set(float64(s))
+	b.trips[s]++
 }
 
 func (b *breaker) current() State {

@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
 	"github.com/argosy-go/argosy/fault"
@@ -22,7 +21,7 @@ var errFull = fault.New(codes.Unavailable, reasonFull, "too many calls of this m
 type bulkhead struct {
 	most    int64
 	under   atomic.Int64
-	refused prometheus.Counter
+	refused atomic.Uint64
 }
 
 // enter returns how many are under way with this one, or the refusal.
@@ -30,7 +29,7 @@ func (b *bulkhead) enter() (int64, error) {
 	n := b.under.Add(1)
 	if n > b.most {
 		b.under.Add(-1)
-		b.refused.Inc()
+		b.refused.Add(1)
 		return 0, errFull
 	}
 	return n, nil

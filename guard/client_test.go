@@ -320,10 +320,16 @@ func TestTheStateOfAllGuardsIsShown(t *testing.T) {
 	if len(s.Methods) != 2 || s.Methods[0].Method != "/t/A" || s.Target != "t" || s.Budget >= reserve {
 		t.Fatalf("%+v", s)
 	}
-	if a := s.Methods[0]; a.Breaker != "open" || a.MaxAttempts != 2 || a.MaxInFlight != 7 || a.Limit != 7 || a.HedgeAfter != 0 {
+	if a := s.Methods[0]; a.Breaker.State != "open" || a.MaxAttempts != 2 || a.MaxInFlight != 7 || a.Limit != 7 || a.HedgeAfter != 0 {
 		t.Errorf("%+v", a)
 	}
-	if b := s.Methods[1]; b.Breaker != "closed" || b.MaxAttempts != 3 || b.HedgeAfter != 10*time.Millisecond {
+	if o := s.Methods[0].Breaker.Opened; o == nil || o.Code != "Unavailable" || o.Calls != 20 || o.Failures != 20 || o.Until.Sub(o.At) != 500*time.Millisecond {
+		t.Errorf("the breaker opened because of %+v", o)
+	}
+	if n := s.Methods[0].Breaker; n.Times != 1 || n.Refused != 90 {
+		t.Errorf("the breaker is %+v after 100 calls and the 10 retries of the reserve, of which it let 20 through", n)
+	}
+	if b := s.Methods[1]; b.Breaker.Opened != nil || b.Breaker.State != "closed" || b.MaxAttempts != 3 || b.HedgeAfter != 10*time.Millisecond {
 		t.Errorf("%+v", b)
 	}
 }

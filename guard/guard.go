@@ -5,11 +5,10 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/argosy-go/argosy/telemetry"
 )
 
 // Config configures the policies of a target. The zero value is right for most.
@@ -47,6 +46,9 @@ type Config struct {
 	// Registry receives the metrics. Nil: none.
 	Registry prometheus.Registerer
 }
+
+// Defaults returns what the zero Config stands for.
+func Defaults() Config { return Config{}.withDefaults() }
 
 func (c Config) withDefaults() Config {
 	if c.MaxAttempts <= 0 {
@@ -111,7 +113,6 @@ type Target struct {
 	name   string
 	c      Config
 	budget *budget
-	m      *metrics
 
 	mu     sync.Mutex
 	guards []*Guard
@@ -120,7 +121,9 @@ type Target struct {
 // NewTarget returns the policies for one target.
 func NewTarget(name string, c Config) *Target {
 	c = c.withDefaults()
-	return &Target{name: name, c: c, budget: newBudget(c.RetryShare), m: newMetrics(c.Registry)}
+	t := &Target{name: name, c: c, budget: newBudget(c.RetryShare)}
+	t.observe(c.Registry)
+	return t
 }
 
 // Repeat says what may be done with a call.
@@ -139,17 +142,11 @@ const (
 // called from calls it.
 func (t *Target) Method(from, method string, repeat Repeat) *Guard {
 	c := t.c.of(method)
-	with := func(v *prometheus.CounterVec) prometheus.Counter { return v.WithLabelValues(from, method) }
 	g := &Guard{
 		t: t, c: c, from: from, method: method, repeat: repeat,
-		breaker:   newBreaker(c.Breaker, c.Now, t.m.open.WithLabelValues(from, method), with(t.m.refused)),
-		limit:     newLimit(int64(c.MinLimit), int64(c.MaxInFlight), with(t.m.limited), t.m.limit.WithLabelValues(from, method)),
-		retries:   with(t.m.retries),
-		starved:   with(t.m.starved),
-		hedges:    with(t.m.hedges),
-		hedgesWon: with(t.m.hedgesWon),
+		breaker: newBreaker(c.Breaker, c.Now), limit: newLimit(int64(c.MinLimit), int64(c.MaxInFlight)),
 	}
-	g.bulkhead.most, g.bulkhead.refused = int64(c.MaxInFlight), with(t.m.full)
+	g.bulkhead.most = int64(c.MaxInFlight)
 	if c.Hedge.On && repeat == ReadOnly {
 		g.hedge = &hedge{c: c.Hedge, took: quantile{p: c.Hedge.Percentile}}
 	}
@@ -171,7 +168,7 @@ type Guard struct {
 	limit    *limit
 	hedge    *hedge // nil: off
 
-	retries, starved, hedges, hedgesWon prometheus.Counter
+	retries, starved, hedges, hedgesWon atomic.Uint64 // how many there were
 }
 
 // Do runs attempt under the policies and returns the error of the last one.
@@ -201,7 +198,7 @@ func (g *Guard) admit() (p passage, err error) {
 		return p, err
 	}
 	if p.round, err = g.limit.allow(p.under); err != nil {
-		g.breaker.done(p.generation, nothing)
+		g.breaker.done(p.generation, nothing, nil)
 		g.bulkhead.leave()
 	}
 	return p, err
@@ -209,7 +206,7 @@ func (g *Guard) admit() (p passage, err error) {
 
 // leave tells all policies how an attempt ended.
 func (g *Guard) leave(p passage, o outcome, err error) {
-	g.breaker.done(p.generation, o)
+	g.breaker.done(p.generation, o, err)
 	g.limit.done(p.round, p.under, o == healthy, overloaded(o, err))
 	g.bulkhead.leave()
 }
@@ -238,31 +235,3 @@ func (g *Guard) once(ctx context.Context, attempt func(ctx context.Context) erro
 
 // State tells how the breaker stands.
 func (g *Guard) State() State { return g.breaker.current() }
-
-// metrics of all guards of a registry.
-type metrics struct {
-	retries, starved, hedges, hedgesWon *prometheus.CounterVec
-	refused, full, limited              *prometheus.CounterVec
-	open, limit                         *prometheus.GaugeVec
-}
-
-func newMetrics(r prometheus.Registerer) *metrics {
-	labels := []string{"service", "method"}
-	counter := func(name, help string) *prometheus.CounterVec {
-		return telemetry.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
-	}
-	gauge := func(name, help string) *prometheus.GaugeVec {
-		return telemetry.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
-	}
-	return &metrics{
-		retries:   counter("argosy_guard_retries_total", "Attempts after the first."),
-		starved:   counter("argosy_guard_retries_over_budget_total", "Retries and hedges that the budget did not allow."),
-		hedges:    counter("argosy_guard_hedges_total", "Second attempts beside a slow first one."),
-		hedgesWon: counter("argosy_guard_hedges_won_total", "Second attempts that answered first."),
-		refused:   counter("argosy_guard_breaker_refused_total", "Calls that an open breaker refused."),
-		full:      counter("argosy_guard_bulkhead_refused_total", "Calls refused because too many were under way."),
-		limited:   counter("argosy_guard_limit_refused_total", "Calls refused because the other side is overloaded."),
-		open:      gauge("argosy_guard_breaker_state", "0 closed, 1 open, 2 half-open."),
-		limit:     gauge("argosy_guard_limit", "Attempts that may be under way."),
-	}
-}

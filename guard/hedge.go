@@ -155,10 +155,10 @@ func (g *Guard) race(ctx context.Context, racer func() Racer) (func(), error) {
 			}
 		case <-late.C:
 			if g.t.budget.spend() {
-				g.hedges.Inc()
+				g.hedges.Add(1)
 				start(true)
 			} else {
-				g.starved.Inc()
+				g.starved.Add(1)
 			}
 		}
 	}
@@ -174,7 +174,7 @@ func (g *Guard) race(ctx context.Context, racer func() Racer) (func(), error) {
 	}
 	g.hedge.took.add(g.t.c.Now().Sub(begun)) // of the call: a first attempt that lost was slow
 	if last.second {
-		g.hedgesWon.Inc()
+		g.hedgesWon.Add(1)
 	}
 	return last.win, nil
 }

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 
 	"github.com/argosy-go/argosy/fault"
@@ -33,24 +32,22 @@ type limit struct {
 	least, most int64
 	at          atomic.Int64
 	round       atomic.Uint64 // cuts so far
-	refused     prometheus.Counter
-	gauge       prometheus.Gauge
+	refused     atomic.Uint64
 
 	mu     sync.Mutex // held while the limit moves
 	credit int64      // calls that ended well since it grew
 }
 
-func newLimit(least, most int64, refused prometheus.Counter, gauge prometheus.Gauge) *limit {
-	l := &limit{least: min(least, most), most: most, refused: refused, gauge: gauge}
+func newLimit(least, most int64) *limit {
+	l := &limit{least: min(least, most), most: most}
 	l.at.Store(most)
-	gauge.Set(float64(most))
 	return l
 }
 
 // allow returns the round of a call that makes it under under way.
 func (l *limit) allow(under int64) (uint64, error) {
 	if under > l.at.Load() {
-		l.refused.Inc()
+		l.refused.Add(1)
 		return 0, errLimit
 	}
 	return l.round.Load(), nil
@@ -84,7 +81,6 @@ func (l *limit) set(n int64) {
 	l.credit = 0
 	n = min(max(n, l.least), l.most)
 	l.at.Store(n)
-	l.gauge.Set(float64(n))
 }
 
 // overloaded reports whether an error says that the other side has too much to do.

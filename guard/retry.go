@@ -35,13 +35,13 @@ func (g *Guard) again(ctx context.Context, try func(ctx context.Context) error, 
 			break
 		}
 		if !g.t.budget.spend() {
-			g.starved.Inc()
+			g.starved.Add(1)
 			break
 		}
 		if !sleep(ctx, d) {
 			break
 		}
-		g.retries.Inc()
+		g.retries.Add(1)
 		if err = try(ctx); err == nil {
 			return nil
 		}

@@ -53,7 +53,7 @@ func (g *Guard) open(ctx context.Context, open func(ctx context.Context, p *Pass
 // counts there.
 func (s *Pass) Answered() {
 	if !s.judged.Load() && s.judged.CompareAndSwap(false, true) {
-		s.g.breaker.done(s.p.generation, healthy)
+		s.g.breaker.done(s.p.generation, healthy, nil)
 	}
 }
 
@@ -65,7 +65,7 @@ func (s *Pass) End(ctx context.Context, err error) {
 	}
 	o := judge(ctx, err)
 	if s.judged.CompareAndSwap(false, true) {
-		s.g.breaker.done(s.p.generation, o)
+		s.g.breaker.done(s.p.generation, o, err)
 	}
 	// How long a stream lasts is no latency, so ending well does not raise the
 	// limit unless it had been cut.

@@ -108,6 +108,8 @@ type balance struct {
 	closed bool
 	next   *time.Timer // publishes again when time alone changes something
 	window outlierWindow
+	known  int        // endpoints that the discovery knows
+	seen   *Endpoints // by operators; nil: by nobody
 }
 
 // UpdateClientConnState implements balancer.Balancer: the set has changed.
@@ -120,7 +122,12 @@ func (b *balance) UpdateClientConnState(s balancer.ClientConnState) error {
 	if c, ok := s.BalancerConfig.(*parsedConfig); ok {
 		b.c = c.BalanceConfig
 	}
-	wanted := subset(unique(s.ResolverState), b.c.Subset, b.seed)
+	if b.seen = seenBy(s.ResolverState); b.seen != nil {
+		b.seen.balance.Store(b)
+	}
+	all := unique(s.ResolverState)
+	b.known = len(all)
+	wanted := subset(all, b.c.Subset, b.seed)
 	if len(wanted) == 0 {
 		if b.err = errNoEndpoints; b.anyReady() {
 			return balancer.ErrBadResolverState
@@ -170,8 +177,14 @@ func (b *balance) changed(p *place, s balancer.SubConnState) {
 	switch p.state {
 	case connectivity.Ready:
 		p.connected(time.Now())
+		if b.seen != nil {
+			b.seen.connects.Add(1)
+		}
 	case connectivity.TransientFailure:
 		p.failed, b.err = true, s.ConnectionError
+		if b.seen != nil {
+			b.seen.failures.Add(1)
+		}
 	case connectivity.Idle:
 		if was == connectivity.Ready { // it may have gone for good
 			b.cc.ResolveNow(resolver.ResolveNowOptions{})
@@ -210,6 +223,9 @@ func (b *balance) Close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	if b.seen != nil {
+		b.seen.balance.CompareAndSwap(b, nil)
+	}
 	b.window.close()
 	if b.next != nil {
 		b.next.Stop()

@@ -538,6 +538,25 @@ func FuzzBalanceConfig(f *testing.F) {
 	})
 }
 
+func TestATallyCountsPicksAndWhatIsUnderWay(t *testing.T) {
+	var n tally
+	for range 1000 {
+		n.pick()
+	}
+	for range 1000 {
+		n.pick()
+		n.end()
+	}
+	if n.under() != 1000 || n.picks() != 2000 {
+		t.Errorf("%d under way of %d", n.under(), n.picks())
+	}
+	n.both.Store(1<<64 - 1<<tallyBits) // the most picks
+	n.pick()
+	if n.under() != 1 || n.picks() != 0 {
+		t.Errorf("%d under way of %d: the count must begin anew without touching what is under way", n.under(), n.picks())
+	}
+}
+
 func BenchmarkPick(b *testing.B) {
 	for _, policy := range []string{LeastRequest, RoundRobin} {
 		for name, since := range map[string]time.Time{"steady": {}, "slow start": time.Now()} {

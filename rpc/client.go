@@ -111,20 +111,16 @@ func NewClient(c ClientConfig) *Client {
 	for name, m := range methods {
 		cl.methods[name] = &guarded{Method: m, Guard: cl.target.Method(c.From, name, m.repeat())}
 	}
-	counts := newFallbackMetrics(c.Guard.Registry)
 	for _, o := range c.Options {
 		f := o.fallback()
 		if f == nil {
 			continue
 		}
-		f.taken = counts.WithLabelValues(c.From, f.method)
 		cl.methods[f.method].fallback = f
 	}
+	cl.observe(c.Guard.Registry)
 	return cl
 }
-
-// Guards tells how the policies of all methods stand.
-func (c *Client) Guards() guard.TargetState { return c.target.State() }
 
 // Invoke implements grpc.ClientConnInterface.
 func (c *Client) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {

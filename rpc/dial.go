@@ -24,6 +24,9 @@ type DialOptions struct {
 	// Balance configures how calls are spread over the endpoints. The zero value
 	// is right for most.
 	Balance BalanceConfig
+	// Endpoints is told how the endpoints stand, where they are found by a
+	// discovery or named by the target. Nil: nobody is.
+	Endpoints *Endpoints
 }
 
 // Dial returns a connection to the endpoints of a target: a service that a
@@ -46,7 +49,7 @@ func Dial(target string, o DialOptions) (grpc.ClientConnInterface, io.Closer, er
 		from = d
 	}
 	if from != nil {
-		opts, target = append(opts, grpc.WithResolvers(endpoints{from})), Scheme+":///"+url.PathEscape(target)
+		opts, target = append(opts, grpc.WithResolvers(endpoints{from, o.Endpoints})), Scheme+":///"+url.PathEscape(target)
 	}
 	if o.Token != nil {
 		opts = append(opts, grpc.WithPerRPCCredentials(bearer(o.Token)))

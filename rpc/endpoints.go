@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/resolver"
 
@@ -29,7 +30,7 @@ const connectTimeout = 2 * time.Second
 //
 // It is for connections that [Dial] does not make.
 func Balanced(d discovery.Resolver, c BalanceConfig) []grpc.DialOption {
-	return append(balancing(c), grpc.WithResolvers(endpoints{d}))
+	return append(balancing(c), grpc.WithResolvers(endpoints{from: d}))
 }
 
 // balancing returns what makes a connection use the balancer. The pauses between
@@ -49,7 +50,20 @@ func balancing(c BalanceConfig) []grpc.DialOption {
 }
 
 // endpoints builds resolvers of grpc-go over a discovery.
-type endpoints struct{ from discovery.Resolver }
+type endpoints struct {
+	from discovery.Resolver
+	seen *Endpoints // nil: nobody looks
+}
+
+// seenKey is the key of an Endpoints among the attributes of a resolver's state.
+type seenKey struct{}
+
+// seenBy returns who looks at the endpoints of a connection: grpc-go hands a
+// balancer nothing else that is the connection's own.
+func seenBy(s resolver.State) *Endpoints {
+	e, _ := s.Attributes.Value(seenKey{}).(*Endpoints)
+	return e
+}
 
 // Scheme implements resolver.Builder.
 func (e endpoints) Scheme() string { return Scheme }
@@ -64,7 +78,7 @@ func (e endpoints) Build(target resolver.Target, cc resolver.ClientConn, _ resol
 				cc.ReportError(err)
 				return
 			}
-			s := resolver.State{Endpoints: make([]resolver.Endpoint, len(addrs))}
+			s := resolver.State{Endpoints: make([]resolver.Endpoint, len(addrs)), Attributes: attributes.New(seenKey{}, e.seen)}
 			for i, a := range addrs {
 				s.Endpoints[i].Addresses = []resolver.Address{{Addr: a}}
 			}

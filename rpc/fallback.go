@@ -3,8 +3,8 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -12,7 +12,6 @@ import (
 
 	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/guard"
-	"github.com/argosy-go/argosy/telemetry"
 )
 
 // ClientOption is an option of a client: see [Fallback] and [Policies].
@@ -41,13 +40,15 @@ type fallback struct {
 	method  string
 	in, out protoreflect.FullName
 	answer  func(ctx context.Context, in any, cause error) (proto.Message, error)
-	taken   prometheus.Counter
+	taken   atomic.Uint64 // how often
 }
 
 // fallbackOption makes a fallback for each client.
 type fallbackOption fallback
 
-func (o *fallbackOption) fallback() *fallback { f := fallback(*o); return &f }
+func (o *fallbackOption) fallback() *fallback {
+	return &fallback{method: o.method, in: o.in, out: o.out, answer: o.answer}
+}
 
 // Fallback makes answer the answer to a unary method ("/pkg.Service/Method",
 // the constant that protoc-gen-go-grpc writes) when the call has failed after
@@ -115,13 +116,6 @@ func CheckOptions(contract protoreflect.ServiceDescriptor, options []ClientOptio
 	return nil
 }
 
-// newFallbackMetrics counts degraded answers.
-func newFallbackMetrics(r prometheus.Registerer) *prometheus.CounterVec {
-	return telemetry.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "argosy_guard_fallbacks_total", Help: "Calls that a fallback answered.",
-	}, []string{"service", "method"}))
-}
-
 // helps reports whether a fallback may stand in for what failed with the error.
 func helps(ctx context.Context, err error) bool {
 	switch fault.From(err).Code {
@@ -143,7 +137,7 @@ func (f *fallback) instead(ctx context.Context, args, reply any, opts []grpc.Cal
 	}
 	proto.Reset(out)
 	proto.Merge(out, answer)
-	f.taken.Inc()
+	f.taken.Add(1)
 	mark(ctx, f.method, opts)
 	return nil
 }

@@ -125,7 +125,7 @@ func TestCancellationUnderLoadLeavesNothingBehind(t *testing.T) {
 	if err := s.Shutdown(t.Context()); err != nil { // waits for the handlers
 		t.Error(err)
 	}
-	if st := s.Snapshot(); st.InFlight != 0 || st.Shed != 0 || !st.Draining {
+	if st := s.Snapshot(); st.InFlight != 0 || len(st.Shed) != 0 || !st.Draining {
 		t.Errorf("the state says %+v", st)
 	}
 }

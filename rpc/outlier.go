@@ -90,7 +90,7 @@ func judgeCall(i balancer.DoneInfo) verdict {
 
 // finish takes the end of a call. The path of a success is two loads and an add.
 func (p *place) finish(i balancer.DoneInfo) {
-	p.calls.Add(-1)
+	p.calls.end()
 	switch judgeCall(i) {
 	case saysSound:
 		if p.failures.Load() != 0 {
@@ -138,6 +138,9 @@ func (b *balance) eject(p *place) bool {
 	}
 	p.ejected, p.until = true, now.Add(min(o.Time<<min(p.times, 16), o.MaxTime))
 	p.times++
+	if b.seen != nil {
+		b.seen.ejections.Add(1)
+	}
 	return true
 }
 

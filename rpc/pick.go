@@ -43,7 +43,7 @@ func newPicker(places []*place, c BalanceConfig, now time.Time) *picker {
 // Pick implements balancer.Picker.
 func (p *picker) Pick(balancer.PickInfo) (balancer.PickResult, error) {
 	e := p.choose()
-	e.calls.Add(1)
+	e.calls.pick()
 	return balancer.PickResult{SubConn: e.conn, Done: e.done}, nil
 }
 
@@ -74,7 +74,7 @@ func two(n uint32) (i, j uint32) {
 
 func (p *picker) lessBusy(i, j uint32) *place {
 	a, b := p.places[i], p.places[j]
-	if b.calls.Load() < a.calls.Load() {
+	if b.calls.under() < a.calls.under() {
 		return b
 	}
 	return a

@@ -24,7 +24,7 @@ const (
 // place is one endpoint. What calls touch is atomic; the rest is the balancer's,
 // under its lock.
 type place struct {
-	calls    atomic.Int32  // under way
+	calls    tally
 	failures atomic.Int32  // one after the other
 	good     atomic.Uint32 // calls of the window that tell of a sound endpoint
 	bad      atomic.Uint32 // and of one that is not

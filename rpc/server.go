@@ -129,6 +129,7 @@ func NewServer(c ServerConfig) *Server {
 		metrics: newServerMetrics(c.Telemetry.Registry()), health: health.NewServer(), quotas: newQuotas(c.Quota, c.Quotas),
 	}
 	s.gate.most = int64(c.MaxInFlight)
+	s.observe(c.Telemetry.Registry())
 	s.draining, s.drain = context.WithCancelCause(context.Background())
 	s.health.Shutdown() // until SetServing
 	s.grpc = grpc.NewServer(

@@ -1,9 +1,7 @@
 package rpc
 
 import (
-	"cmp"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +22,7 @@ var (
 type gate struct {
 	most     int64
 	inFlight atomic.Int64
-	shed     atomic.Uint64
+	shed     [guard.Critical + 1]atomic.Uint64
 }
 
 func (g *gate) enter(c guard.Criticality) bool {
@@ -32,7 +30,7 @@ func (g *gate) enter(c guard.Criticality) bool {
 		return true
 	}
 	g.inFlight.Add(-1)
-	g.shed.Add(1)
+	g.shed[c].Add(1)
 	return false
 }
 
@@ -80,7 +78,7 @@ func (s *Server) worthOf(c *served, claimed guard.Criticality, p auth.Principal)
 	switch {
 	case !c.entered:
 	case s.gate.inFlight.Load() > guard.Default.Share(s.gate.most):
-		s.gate.shed.Add(1)
+		s.gate.shed[guard.Default].Add(1)
 		return guard.Default, errShed
 	case c.h.stream == nil && !c.h.shedder.Demote(&c.place):
 		return guard.Default, errShed
@@ -103,57 +101,4 @@ func origin(c *served) string {
 		return p.Addr.String()
 	}
 	return host
-}
-
-// ServerState is how a [Server] stands.
-type ServerState struct {
-	// InFlight is how many calls from outside are worked on, MaxInFlight how
-	// many can be.
-	InFlight    int64 `json:"in_flight"`
-	MaxInFlight int64 `json:"max_in_flight"`
-	// Shed counts the calls that were refused because of MaxInFlight.
-	Shed uint64 `json:"shed"`
-	// Floods counts the connections that were closed because they reset calls
-	// in masses.
-	Floods uint64 `json:"floods"`
-	// Draining: no new streams are served.
-	Draining bool `json:"draining"`
-	// Quota is how the quota stands that callers have, and Quotas how those
-	// stand that kinds of callers have instead.
-	Quota  guard.RateState            `json:"quota"`
-	Quotas map[string]guard.RateState `json:"quotas,omitempty"`
-	// OverQuota counts the calls refused for a quota, by the kind of caller.
-	OverQuota map[string]uint64 `json:"over_quota,omitempty"`
-	// Methods are the unary methods, by name.
-	Methods []MethodState `json:"methods"`
-}
-
-// MethodState is how the limit of a method stands.
-type MethodState struct {
-	Service string `json:"service"`
-	Method  string `json:"method"`
-	guard.ShedState
-}
-
-// Snapshot tells how the guards of the server stand, for operators.
-func (s *Server) Snapshot() ServerState {
-	st := ServerState{
-		InFlight: s.gate.inFlight.Load(), MaxInFlight: s.gate.most, Shed: s.gate.shed.Load(),
-		Floods:   s.floods.Load(),
-		Draining: s.draining.Err() != nil, Quota: s.quotas.all.State(),
-		OverQuota: s.quotas.refusals(),
-	}
-	for kind, r := range s.quotas.kinds {
-		if st.Quotas == nil {
-			st.Quotas = map[string]guard.RateState{}
-		}
-		st.Quotas[kind] = r.State()
-	}
-	for _, h := range s.handlers {
-		if h.stream == nil {
-			st.Methods = append(st.Methods, MethodState{Service: h.owner, Method: h.FullName, ShedState: h.shedder.State()})
-		}
-	}
-	slices.SortFunc(st.Methods, func(a, b MethodState) int { return cmp.Compare(a.Method, b.Method) })
-	return st
 }
