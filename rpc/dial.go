@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -52,7 +53,7 @@ func Dial(target string, o DialOptions) (grpc.ClientConnInterface, io.Closer, er
 		opts, target = append(opts, grpc.WithResolvers(endpoints{from, o.Endpoints})), Scheme+":///"+url.PathEscape(target)
 	}
 	if o.Token != nil {
-		opts = append(opts, grpc.WithPerRPCCredentials(bearer(o.Token)))
+		opts = append(opts, grpc.WithPerRPCCredentials(&bearer{token: o.Token}))
 	}
 	conn, err := grpc.NewClient(target, opts...)
 	if err != nil {
@@ -62,16 +63,31 @@ func Dial(target string, o DialOptions) (grpc.ClientConnInterface, io.Closer, er
 }
 
 // bearer sends a token with each call.
-type bearer func(ctx context.Context) (string, error)
+type bearer struct {
+	token func(ctx context.Context) (string, error)
+	last  atomic.Pointer[credential]
+}
+
+// credential is a token as it is sent. It is made once for many calls: grpc-go
+// copies what is in the map.
+type credential struct {
+	token    string
+	metadata map[string]string
+}
 
 // GetRequestMetadata implements credentials.PerRPCCredentials.
-func (b bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
-	token, err := b(ctx)
+func (b *bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	token, err := b.token(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{"authorization": "Bearer " + token}, nil
+	c := b.last.Load()
+	if c == nil || c.token != token {
+		c = &credential{token, map[string]string{"authorization": "Bearer " + token}}
+		b.last.Store(c)
+	}
+	return c.metadata, nil
 }
 
 // RequireTransportSecurity implements credentials.PerRPCCredentials.
-func (b bearer) RequireTransportSecurity() bool { return false }
+func (*bearer) RequireTransportSecurity() bool { return false }
