@@ -67,6 +67,9 @@ const reasonOpen = "BREAKER_OPEN"
 
 var errOpen = fault.New(codes.Unavailable, reasonOpen, "the circuit breaker is open: recent calls failed").Refused()
 
+// probeWait is how long a caller is told to wait while others probe.
+const probeWait = 100 * time.Millisecond
+
 // slots is how many parts the window has.
 const slots = 10
 
@@ -114,7 +117,7 @@ func (b *breaker) allow() (uint64, error) {
 		return b.generation, nil
 	}
 	b.refused.Add(1)
-	return 0, errOpen.WithRetryAfter(max(b.until.Sub(now), time.Millisecond))
+	return 0, errOpen.WithRetryAfter(max(b.until.Sub(now), probeWait)) // half-open: the probes are under way
 }
 
 // outcome is what a call says of the other side.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/argosy-go/argosy/fault"
 )
 
 // dependency is one that is dead, slow and back, as the test says.
@@ -174,6 +176,24 @@ func TestCallsThatFailTogetherOpenNoBreakerWhileOthersSucceed(t *testing.T) {
 			if <-time.After(800 * time.Millisecond); g.State() != Closed {
 				t.Fatal("the breaker opened")
 			}
+		}
+	})
+}
+
+func TestWhoComesWhileABreakerProbesIsNotToldToComeBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{Breaker: BreakerConfig{Probes: 1}}).Method("from", "/t/M", Once)
+		calls(t, g, 20, errAway)
+		<-time.After(time.Second) // longer than the pause
+		err := g.Do(t.Context(), func(ctx context.Context) error {
+			second := g.Do(ctx, func(context.Context) error { return nil })
+			if e := fault.From(second); e == nil || e.Reason != reasonOpen || e.RetryAfter < probeWait {
+				t.Errorf("beside the probe: %#v", e)
+			}
+			return nil
+		})
+		if err != nil || g.State() != Closed {
+			t.Errorf("the probe: %v, and the breaker is %v", err, g.State())
 		}
 	})
 }
