@@ -71,11 +71,11 @@ func checkAdminToken(token string) error {
 		return nil
 	}
 	if len(token) < adminToken {
-		return fmt.Errorf("--admin-token: it has %d characters, and must have %d or more; `openssl rand -hex 32` makes a good one", len(token), adminToken)
+		return fmt.Errorf("admin token: it has %d characters, and must have %d or more; `openssl rand -hex 32` makes a good one", len(token), adminToken)
 	}
 	for _, c := range token {
 		if c <= ' ' || c > '~' {
-			return errors.New("--admin-token: it must be of printable ASCII characters without spaces")
+			return errors.New("admin token: it must be of printable ASCII characters without spaces")
 		}
 	}
 	return nil
@@ -137,14 +137,14 @@ func local(r *http.Request) error {
 		return fault.New(codes.PermissionDenied, reason, format, args...).Refused()
 	}
 	if !loopbackAddr(r.RemoteAddr) {
-		return refuse(reasonRemote, "without an admin token only this machine is served: set --admin-token, or ask from there")
+		return refuse(reasonRemote, "without an admin token only this machine is served: set an admin token, or ask from there")
 	}
 	if !loopbackHost(r.Host) {
 		return refuse(reasonHost, "without an admin token only a loopback host is served, as in http://127.0.0.1, not %q", r.Host)
 	}
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
 		if len(r.Header.Values(name)) > 0 {
-			return refuse(reasonForwarded, "a proxy forwarded this (%s), so nobody knows from where it is: set --admin-token", name)
+			return refuse(reasonForwarded, "a proxy forwarded this (%s), so nobody knows from where it is: set an admin token", name)
 		}
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -169,19 +171,24 @@ func TestWithATokenNobodyIsServedWithoutIt(t *testing.T) {
 }
 
 func TestAFleetWithABadAdminTokenOrHandlerDoesNotStart(t *testing.T) {
+	short := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(short, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		args    []string
 		pattern string
 		want    string
 	}{
-		"a token that can be guessed": {[]string{"--admin-token=hunter2"}, "GET /a", "--admin-token: it has 7 characters"},
+		"a token that can be guessed": {[]string{"--admin-token-file=" + short}, "GET /a", "admin token: it has 7 characters"},
+		"a token that everybody sees": {[]string{"--admin-token=hunter2"}, "GET /a", "every user of this machine sees command lines"},
 		"a pattern with a host":       {nil, "GET evil.example/a", "must begin with a slash"},
 		"a pattern that is none":      {nil, "GET /{", "handle"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := program(t, serving("order", nil, func(s *argosy.Setup) { s.Admin(c.pattern, http.NotFoundHandler()) }))
 			p.Args = append(p.Args, c.args...)
-			if f, err := argosy.Start(t.Context(), p); err == nil || !strings.Contains(err.Error(), c.want) {
+			if f, err := argosy.Start(t.Context(), p); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("got %v %v", f, err)
 			}
 		})

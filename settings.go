@@ -17,7 +17,7 @@ type settings struct {
 	Data      string `usage:"data directory (default: a directory of the program's in the user's state directory)"`
 	Only      string `usage:"run only these services, separated by commas"`
 	Peers     string `usage:"where contracts that run elsewhere are reached, as service=host:port, separated by commas; several of one by bars"`
-	Discovery string `usage:"URL of the discovery that finds services elsewhere and, where it can, is told of the ones here: dns:///{service}.shop.svc:9090, etcd://host:2379, consul://host:8500"`
+	Discovery string `secret:"url" usage:"URL of the discovery that finds services elsewhere and, where it can, is told of the ones here: dns:///{service}.shop.svc:9090, etcd://host:2379, consul://host:8500"`
 	Advertise string `usage:"host or host:port under which other processes reach the gRPC listener (default: where it listens; on all interfaces, the first address of this machine)"`
 	Edge      bool   `default:"false" usage:"serve the routes of all services of the program on the HTTP edge: those of services elsewhere by their peers"`
 	HTTPPeers string `usage:"with --edge, where pages and webhooks of services elsewhere are reached, as service=host:port, separated by commas; several of one by bars"`

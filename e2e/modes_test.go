@@ -48,8 +48,9 @@ func startHere(t *testing.T, dir string, wire bool) *fleet {
 		},
 		Args: []string{
 			"--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--admin=127.0.0.1:0", "--data=" + dir,
-			"--identity.dev-password=" + password, "--log-format=json", "--log-level=warn",
+			"--log-format=json", "--log-level=warn",
 		},
+		Env: func(name string) (string, bool) { return password, name == "ARGOSY_SHOP_DEV_PASSWORD" },
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, f.out)

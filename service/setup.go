@@ -162,7 +162,9 @@ func (s *Setup) HasDB() bool { return s.db != nil }
 // become settings. Field MaxLines of service order is the flag
 // --order.max-lines, the variable ORDER_MAX_LINES and the file's key
 // order.max-lines, in that order. Tags: default:"50", usage:"…",
-// secret:"true" (never printed). The struct is filled before OnStart.
+// secret:"true" (never printed, given by a variable or the file that
+// --order.max-lines-file names, and by no flag), secret:"url" (the same where
+// the URL has a password). The struct is filled before OnStart.
 func (s *Setup) Config(ptr any) { s.configs = append(s.configs, ptr) }
 
 // Configs returns what Config was given.

@@ -40,8 +40,9 @@ func open(t *testing.T, dir string, more ...string) *town {
 		Name: "shop", Engines: all.Engines(), Services: services, Wire: true, RunTwice: true,
 		Args: append([]string{
 			"--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--admin=127.0.0.1:0", "--data=" + dir,
-			"--witness.start=false", "--identity.dev-password=" + password,
+			"--witness.start=false",
 		}, more...),
+		Env: func(name string) (string, bool) { return password, name == "ARGOSY_SHOP_DEV_PASSWORD" },
 	}
 	f, err := argosy.Start(t.Context(), p)
 	if err != nil {

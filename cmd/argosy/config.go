@@ -23,7 +23,7 @@ import (
 type config struct {
 	Admin      string        `env:"ARGOSY_ADMIN_URL" default:"http://127.0.0.1:9091"`
 	TokenFile  string        `env:"ARGOSY_ADMIN_TOKEN_FILE"`
-	AdminToken string        `env:"ARGOSY_ADMIN_TOKEN" secret:"true"`
+	AdminToken string        `env:"ARGOSY_ADMIN_TOKEN" secret:"env"`
 	Service    string        `env:"ARGOSY_SERVICE"`
 	Output     string        `env:"ARGOSY_OUTPUT" default:"table"`
 	Actor      string        `env:"ARGOSY_ACTOR"`

@@ -17,10 +17,13 @@ func (s *Set) Help(w io.Writer) error {
 			fmt.Fprintf(w, "\n%s:\n", st.title())
 		}
 		usage := st.Usage
-		if st.Default != "" && st.Default != "false" && !st.Secret {
+		name := "--" + st.Name
+		if st.secrecy == secret || st.secrecy == onlyIn {
+			name = "(no flag)"
+		} else if st.Default != "" && st.Default != "false" {
 			usage += fmt.Sprintf(" (default %s)", st.Default)
 		}
-		fmt.Fprintf(t, "  --%s\t%s\t%s\n", st.Name, st.Env, usage)
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", name, st.Env, usage)
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -23,12 +23,13 @@ type Setting struct {
 	Env     string // the variable, as in "ORDER_MAX_LINES"
 	Usage   string
 	Default string
-	Secret  bool
 	Source  string // "default", "flag", "environment" or "file"
 
-	field  reflect.Value
-	limits limits
-	table  *table // nil: it is a single value
+	field   reflect.Value
+	secrecy secrecy
+	limits  limits
+	table   *table   // nil: it is a single value
+	holds   *Setting // it names the file that holds this one; nil: it does not
 }
 
 // Set is the settings of a program. It is used by one goroutine.
@@ -44,6 +45,11 @@ func NewSet(program string) *Set { return &Set{program: program} }
 // the prefix of the flags, and prefix that of the variables; a tag env:"NAME"
 // names another variable. The tags min and max bound a value. Defaults are
 // filled in at once.
+//
+// The tag secret:"true" says that the value is a secret: it is in no help and
+// no error, a flag for it is refused, and there is one more setting, <name>-file
+// with the variable <NAME>_FILE, for a file that holds it. With secret:"url" all
+// that goes for a URL that has a password; with secret:"env" there is no file.
 //
 // A field of type map[string]T, T a struct of pointers to what a setting can
 // be, is a table: its rows have names, its keys are T's fields. A flag and a
@@ -64,7 +70,7 @@ func (s *Set) Add(section, prefix string, ptr any) error {
 		name := kebab(f.Name)
 		st := &Setting{
 			Section: section, Name: name, Usage: f.Tag.Get("usage"), Default: f.Tag.Get("default"),
-			Secret: f.Tag.Get("secret") == "true", Env: f.Tag.Get("env"), Source: "default", field: v.Field(i),
+			secrecy: secrecy(f.Tag.Get("secret")), Env: f.Tag.Get("env"), Source: "default", field: v.Field(i),
 		}
 		if section != "" {
 			st.Name = section + "." + name
@@ -72,17 +78,29 @@ func (s *Set) Add(section, prefix string, ptr any) error {
 		if st.Env == "" {
 			st.Env = strings.ToUpper(strings.ReplaceAll(prefix+"-"+name, "-", "_"))
 		}
-		if slices.ContainsFunc(s.settings, func(o *Setting) bool { return o.Name == st.Name }) {
-			return fmt.Errorf("setting %s is declared twice", st.Name)
-		}
 		if err := st.shape(f.Tag); err != nil {
 			return fmt.Errorf("setting %s: %w", st.Name, err)
 		}
 		if err := st.reset(); err != nil {
 			return err
 		}
-		s.settings = append(s.settings, st)
+		if err := s.add(st); err != nil {
+			return err
+		}
+		if file := st.companion(); file != nil {
+			if err := s.add(file); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+func (s *Set) add(st *Setting) error {
+	if slices.ContainsFunc(s.settings, func(o *Setting) bool { return o.Name == st.Name }) {
+		return fmt.Errorf("setting %s is declared twice", st.Name)
+	}
+	s.settings = append(s.settings, st)
 	return nil
 }
 
@@ -117,14 +135,10 @@ func (s *Setting) set(text, source string) error {
 	}
 	v, err := parse(text, s.field.Type())
 	if err != nil {
-		shown := fmt.Sprintf("%q", text)
-		if s.Secret {
-			shown = "the given value"
-		}
-		return fmt.Errorf("%s: %s is not %s: %w", s.origin(source), shown, kindName(s.field.Type()), err)
+		return fmt.Errorf("%s: %s is not %s: %w", s.origin(source), s.shown(text), kindName(s.field.Type()), err)
 	}
 	if !s.limits.hold(v) {
-		return fmt.Errorf("%s: %q is out of range: it must be %s", s.origin(source), text, s.limits)
+		return fmt.Errorf("%s: %s is out of range: it must be %s", s.origin(source), s.shown(text), s.limits)
 	}
 	s.field.Set(v)
 	s.Source = source
@@ -162,7 +176,7 @@ func (s *Set) Parse(args []string, env func(string) (string, bool), fileSetting 
 			errs = append(errs, s.parseFile(st.field.String()))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.readSecrets())...)
 }
 
 func (s *Set) parseArgs(args []string) error {
@@ -170,9 +184,15 @@ func (s *Set) parseArgs(args []string) error {
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {}
 	var errs []error // ours: package flag repeats the value in its own, and it may be a secret
+	hidden := false  // what is left over may be the secret that a flag before it was meant to have
 	for _, st := range s.settings {
 		set := func(text string) error {
-			errs = append(errs, st.set(text, "flag"))
+			err := st.refuseFlag(text)
+			if err == nil {
+				err = st.set(text, "flag")
+			}
+			errs = append(errs, err)
+			hidden = hidden || st.secrecy != public
 			return nil
 		}
 		if st.field.Kind() == reflect.Bool {
@@ -188,7 +208,11 @@ func (s *Set) parseArgs(args []string) error {
 		return s.explain(err)
 	}
 	if fs.NArg() > 0 {
-		errs = append(errs, fmt.Errorf("unexpected argument %q: settings are given as --name=value; try --help", fs.Arg(0)))
+		shown := fmt.Sprintf("%q", fs.Arg(0))
+		if hidden {
+			shown = "after a secret"
+		}
+		errs = append(errs, fmt.Errorf("unexpected argument %s: settings are given as --name=value; try --help", shown))
 	}
 	return errors.Join(errs...)
 }
@@ -210,6 +234,9 @@ func (s *Set) parseFile(path string) error {
 	}
 	var tree map[string]any
 	if err := yaml.Unmarshal(b, &tree); err != nil {
+		if _, other := errors.AsType[*yaml.TypeError](err); other { // which repeats what is there: a secret, if the file is one
+			err = errors.New("it is not a map of keys")
+		}
 		return fmt.Errorf("configuration file %s: %w", path, err)
 	}
 	flat := map[string]string{}

@@ -73,24 +73,6 @@ func TestErrorsSayWhatWhereAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestASecretIsInNoErrorAndNoHelp(t *testing.T) {
-	var c struct {
-		PIN int `default:"1234" secret:"true"`
-	}
-	s := NewSet("shop")
-	if err := s.Add("order", "ORDER", &c); err != nil {
-		t.Fatal(err)
-	}
-	err := s.Parse([]string{"--order.pin=hunter2"}, func(string) (string, bool) { return "", false }, "config")
-	if err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("got %v", err)
-	}
-	var b strings.Builder
-	if err := s.Help(&b); err != nil || strings.Contains(b.String(), "1234") {
-		t.Errorf("%v: the help shows it:\n%s", err, b.String())
-	}
-}
-
 func TestHelpListsEverySettingWithVariableAndDefault(t *testing.T) {
 	_, s, err := parsed(t, nil, nil, "")
 	if err != nil {
