@@ -1,0 +1,2 @@
+-- +goose Up
+CREATE TABLE notes (id BIGINT PRIMARY KEY, text TEXT NOT NULL);
