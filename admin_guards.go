@@ -20,7 +20,9 @@ type Guards struct {
 func (f *Fleet) listGuards(w http.ResponseWriter, _ *http.Request) {
 	all := Guards{Clients: []rpc.ClientState{}, Server: f.server.Snapshot()}
 	for _, c := range f.clients {
-		all.Clients = append(all.Clients, c.Guards())
+		s := c.Guards()
+		s.Service = f.owners[s.Target]
+		all.Clients = append(all.Clients, s)
 	}
 	writeJSON(w, all)
 }

@@ -13,8 +13,10 @@ import (
 
 // ClientState is how the policies of a [Client] stand.
 type ClientState struct {
-	// Target is the contract.
-	Target string `json:"target"`
+	// Target is the contract, and Service who serves it; empty where the program
+	// does not know.
+	Target  string `json:"target"`
+	Service string `json:"service,omitempty"`
 	// Budget is how many retries and hedges may be made right now.
 	Budget float64 `json:"retry_budget"`
 	// Methods are in the order of their names.

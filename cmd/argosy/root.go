@@ -34,6 +34,7 @@ Exit codes:
   5  unreachable: nobody answers at that address`, `  argosy up ./shop                       one process a service
   argosy event status                    what waits, and what was given up
   argosy event dead list                 the events that consumers gave up on
+  argosy guards                          which breakers are open, and what is ejected
   argosy saga list --state parked        the sagas that wait for a person
   argosy saga retry order-17             go on with one of them`)
 	root.SilenceErrors, root.SilenceUsage = true, true
@@ -50,7 +51,7 @@ Exit codes:
 	})
 	addSettings(root.PersistentFlags())
 	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
-	root.AddCommand(newEvent(a), newSaga(a), newUp(a), newCheck(a), newBroker(a), newVersion(a))
+	root.AddCommand(newEvent(a), newSaga(a), newGuards(a), newUp(a), newCheck(a), newBroker(a), newVersion(a))
 	return root
 }
 
