@@ -24,4 +24,8 @@
 // [Issuer], whose keys come from the place that was configured, by RFC 7517.
 // Nothing that a token says is ever fetched. Machines bring an API key: see
 // [APIKeys], and package apikey.
+//
+// Processes prove what they run by certificates that name services ([Identity]);
+// [TLS] holds both sides of a connection to them, and [LocalCA] makes them on one
+// machine.
 package auth
