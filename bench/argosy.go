@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,7 +66,7 @@ func serveArgosy(ctx context.Context, o options, in io.Reader, out io.Writer) er
 	if err != nil {
 		return err
 	}
-	p := program(o, &clients{}, "--only", "inventory,echo,order", "--grpc", grpcAddr, "--http", httpAddr)
+	p := program(o, &clients{}, "--only", strings.Join(served, ","), "--grpc", grpcAddr, "--http", httpAddr)
 	return whileUp(ctx, p, func() error { return obey(o, in, out, answer{Addr: grpcAddr + "," + httpAddr}, tell) })
 }
 
@@ -73,7 +74,7 @@ func serveArgosy(ctx context.Context, o options, in io.Reader, out io.Writer) er
 func loadArgosy(ctx context.Context, o options, in io.Reader, out io.Writer) error {
 	grpcAddr, httpAddr := addrs(o.target)
 	var c clients
-	p := program(o, &c, "--only", "caller", "--peers", "inventory="+grpcAddr+",echo="+grpcAddr, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	p := program(o, &c, "--only", strings.Join(calling, ","), "--peers", "inventory="+grpcAddr+",echo="+grpcAddr, "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
 	return whileUp(ctx, p, func() error {
 		w := grpcWorks(c.inventory, c.echo, func(ctx context.Context) (context.Context, context.CancelFunc) { return ctx, func() {} })
 		rest, err := restWorks(o, httpAddr)

@@ -16,6 +16,13 @@ var sides = map[string]side{
 	"bare":                    {serveBare, loadBare},
 	"bare+headers":            {serveBare, loadBareWithHeaders},
 	"argosy":                  {serveArgosy, loadArgosy},
+	"kratos":                  {serveKratos, loadKratos},
 	"net/http, encoding/json": {servePlain(plainJSON), loadPlain},
 	"net/http, protojson":     {servePlain(plainProto), loadPlain},
 }
+
+// The services of the two processes of a side.
+var (
+	served  = []string{"inventory", "echo", "order"}
+	calling = []string{"caller"}
+)
