@@ -36,14 +36,28 @@ type DialOptions struct {
 // grpc-go does ("unix:/run/order.sock"). It connects when it is first used, to
 // each endpoint once, and again, after a random pause, when a connection breaks.
 // Messages travel in the clear.
+//
+// A peer that is silent while a call is under way is asked for a sign of life
+// after 30 s; after 10 s without one the connection counts as broken, and calls
+// go to other endpoints.
 func Dial(target string, o DialOptions) (grpc.ClientConnInterface, io.Closer, error) {
+	return dial(target, o)
+}
+
+// Times of the sign of life that a client asks for.
+const (
+	silentFor   = 30 * time.Second
+	answerAfter = 10 * time.Second
+)
+
+func dial(target string, o DialOptions, more ...grpc.DialOption) (grpc.ClientConnInterface, io.Closer, error) {
 	opts := append(balancing(o.Balance),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDisableServiceConfig(), // retries are the guard's, and come from the contract
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
 		grpc.WithMaxHeaderListSize(maxHeaderBytes),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: silentFor, Timeout: answerAfter}),
 	)
 	from := o.Discovery
 	if d, err := discovery.ParseDNS(target); from == nil && err == nil {
@@ -55,7 +69,7 @@ func Dial(target string, o DialOptions) (grpc.ClientConnInterface, io.Closer, er
 	if o.Token != nil {
 		opts = append(opts, grpc.WithPerRPCCredentials(&bearer{token: o.Token}))
 	}
-	conn, err := grpc.NewClient(target, opts...)
+	conn, err := grpc.NewClient(target, append(opts, more...)...)
 	if err != nil {
 		return nil, nil, err
 	}
