@@ -52,6 +52,10 @@ const (
 	ReasonNotAcceptable = "NOT_ACCEPTABLE"
 	// ReasonOverloaded: the server has more to do than it can; the call was not begun.
 	ReasonOverloaded = "OVERLOADED"
+	// ReasonHeadersTooLarge: the headers, or the metadata, are over the limit.
+	ReasonHeadersTooLarge = "HEADERS_TOO_LARGE"
+	// ReasonDraining: the server goes away, and others take its place.
+	ReasonDraining = "DRAINING"
 	// ReasonQuota: the caller has used up its quota; the call was not begun.
 	ReasonQuota = "QUOTA_EXCEEDED"
 )
@@ -61,6 +65,7 @@ var httpOfReason = map[string]int{
 	ReasonInFlight:         http.StatusConflict,
 	ReasonTooLarge:         http.StatusRequestEntityTooLarge,
 	ReasonMediaType:        http.StatusUnsupportedMediaType,
+	ReasonHeadersTooLarge:  http.StatusRequestHeaderFieldsTooLarge,
 	ReasonMethodNotAllowed: http.StatusMethodNotAllowed,
 	ReasonStale:            http.StatusPreconditionFailed,
 	ReasonNotAcceptable:    http.StatusNotAcceptable,

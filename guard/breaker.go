@@ -129,12 +129,12 @@ const (
 	failing                // it is in trouble
 )
 
-// done tells how a call ended, and with which error.
-func (b *breaker) done(generation uint64, o outcome, err error) {
+// done tells how a call ended, and with which error, and returns the slot where that counts.
+func (b *breaker) done(generation uint64, o outcome, err error) (at int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if generation != b.generation {
-		return
+		return 0
 	}
 	switch {
 	case o == nothing:
@@ -152,9 +152,30 @@ func (b *breaker) done(generation uint64, o outcome, err error) {
 			b.become(Closed)
 		}
 	}
+	return b.at
 }
 
-// count adds a call to the window and opens the breaker over the threshold.
+// takeBack makes a failure of a call that counted as a success in the slot at,
+// but broke later, with the error.
+func (b *breaker) takeBack(generation uint64, at int64, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case generation != b.generation:
+	case b.state == HalfOpen:
+		b.pause = min(2*b.pause, b.c.MaxPause)
+		b.open(err, b.succeeded, 1)
+	default:
+		b.advance()
+		if b.at-at >= slots {
+			return
+		}
+		b.slot[at%slots].failures++
+		b.judge(err)
+	}
+}
+
+// count adds a call to the window.
 func (b *breaker) count(failed bool, err error) {
 	b.advance()
 	s := &b.slot[b.at%slots]
@@ -163,6 +184,11 @@ func (b *breaker) count(failed bool, err error) {
 		return
 	}
 	s.failures++
+	b.judge(err)
+}
+
+// judge opens the breaker when too much has failed, the last with the error.
+func (b *breaker) judge(err error) {
 	calls, failures := 0, 0
 	for _, s := range b.slot {
 		calls += s.calls
@@ -237,7 +263,7 @@ func judge(ctx context.Context, err error) outcome {
 	case codes.Canceled:
 		return nothing
 	case codes.Unavailable:
-		if refusedHere(e) || shed(e) {
+		if refusedHere(e) || shed(e) || e.Reason == fault.ReasonDraining {
 			return nothing
 		}
 		return failing

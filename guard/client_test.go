@@ -306,7 +306,7 @@ func TestStreamsThatBreakOpenTheBreaker(t *testing.T) {
 				return nil
 			})
 		}
-		if (g.State() == Open) == answered {
+		if g.State() != Open {
 			t.Errorf("answered first: %v, the breaker is %v", answered, g.State())
 		}
 	}

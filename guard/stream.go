@@ -2,15 +2,24 @@ package guard
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/argosy-go/argosy/fault"
 )
 
 // Pass is the leave of one stream to be under way. Safe for concurrent use.
 type Pass struct {
-	g      *Guard
-	p      passage
-	judged atomic.Bool
-	ended  atomic.Bool
+	g        *Guard
+	p        passage
+	answered atomic.Bool // set under mu; read alone, a message need not take it
+	ended    atomic.Bool
+
+	mu    sync.Mutex
+	found bool  // the breaker has been told
+	at    int64 // the slot of the breaker's window where the answer counts
 }
 
 // Open opens a stream under the policies: it is opened again while that is
@@ -48,25 +57,41 @@ func (g *Guard) open(ctx context.Context, open func(ctx context.Context, p *Pass
 	return err
 }
 
-// Answered says that the other side has answered: what the breaker waits for,
-// since a stream may stay open for days. Only the first of Answered and End
-// counts there.
+// Answered says that the other side has answered, which counts as a success at
+// the breaker, since a stream may stay open for days. It is taken back when the
+// stream breaks while it still counts: see End.
 func (s *Pass) Answered() {
-	if !s.judged.Load() && s.judged.CompareAndSwap(false, true) {
-		s.g.breaker.done(s.p.generation, healthy, nil)
+	if s.answered.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answered.Store(true)
+	if !s.found {
+		s.found = true
+		s.at = s.g.breaker.done(s.p.generation, healthy, nil)
 	}
 }
 
 // End says how the stream ended, nil for well, under the context of its call.
-// Further calls do nothing.
+// Further calls do nothing. A stream that breaks after its first message is a
+// failure in place of the success that it was, as long as that is in the
+// breaker's window; of one that had been open for longer, what it is opened
+// again with tells more. Its deadline, and its server's drain, break nothing.
 func (s *Pass) End(ctx context.Context, err error) {
 	if !s.ended.CompareAndSwap(false, true) {
 		return
 	}
 	o := judge(ctx, err)
-	if s.judged.CompareAndSwap(false, true) {
+	s.mu.Lock()
+	switch {
+	case !s.found:
+		s.found = true
 		s.g.breaker.done(s.p.generation, o, err)
+	case o == failing && fault.CodeOf(err) != codes.DeadlineExceeded:
+		s.g.breaker.takeBack(s.p.generation, s.at, err)
 	}
+	s.mu.Unlock()
 	// How long a stream lasts is no latency, so ending well does not raise the
 	// limit unless it had been cut.
 	s.g.limit.done(s.p.round, s.p.under, o == healthy, overloaded(o, err))

@@ -133,11 +133,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Pattern = rt.pattern
 	head := w.Header()
 	head.Set("X-Content-Type-Options", "nosniff")
-	if rt.deprecation != "" {
-		head.Set("Deprecation", rt.deprecation)
-		if rt.sunset != "" {
-			head.Set("Sunset", rt.sunset)
-		}
+	if rt.ending != nil {
+		announce(head, rt.ending)
 	}
 	if err := h.serve(w, r, rt, &p); err != nil {
 		fault.WriteHTTP(w, err)
@@ -186,9 +183,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rt *route, p *pa
 		return h.serveStream(ctx, w, r, rt, in)
 	}
 	out := rt.out.New()
-	var header metadata.MD
-	err = h.c.Conn.Invoke(ctx, rt.call, in.Interface(), out.Interface(), grpc.Header(&header))
-	copyBack(w.Header(), header)
+	var md struct{ header, trailer metadata.MD }
+	err = h.c.Conn.Invoke(ctx, rt.call, in.Interface(), out.Interface(), grpc.Header(&md.header), grpc.Trailer(&md.trailer))
+	copyBack(w.Header(), md.header)
+	copyMark(w.Header(), degradedHeader, md.trailer)
 	if err != nil {
 		return err
 	}

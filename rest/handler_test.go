@@ -3,6 +3,7 @@ package rest_test
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,7 +237,9 @@ func TestHeaders(t *testing.T) {
 	})
 	t.Run("announce a deprecation", func(t *testing.T) {
 		w := do(h, request("DELETE /v1/books/b", ""))
-		if w.Header().Get("Deprecation") != "@1769817600" || w.Header().Get("Sunset") != "Sun, 31 Jan 2027 00:00:00 GMT" {
+		links := []string{`<https://library.test/burning>; rel="deprecation"`, `</v2/books>; rel="successor-version"`}
+		if w.Header().Get("Deprecation") != "@1769817600" || w.Header().Get("Sunset") != "Sun, 31 Jan 2027 00:00:00 GMT" ||
+			!slices.Equal(w.Header().Values("Link"), links) {
 			t.Errorf("%v", w.Header())
 		}
 	})

@@ -4,11 +4,13 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/metadata"
 
 	"github.com/argosy-go/argosy/fault"
+	"github.com/argosy-go/argosy/internal/sunset"
 )
 
 // forwarded are the request headers that become metadata of the same name.
@@ -34,7 +36,6 @@ var returned = []struct{ key, header string }{
 	{"content-language", "Content-Language"},
 	{"etag", "Etag"},
 	{"last-modified", "Last-Modified"},
-	{"link", "Link"},
 	{"location", "Location"},
 	{"set-cookie", "Set-Cookie"},
 	{"vary", "Vary"},
@@ -44,6 +45,13 @@ var returned = []struct{ key, header string }{
 // originKey is the metadata that names the address of the client, for quotas
 // of callers who have not signed in: rpc.OriginHeader.
 const originKey = "argosy-origin"
+
+// degradedKey is the metadata that marks an answer as degraded,
+// rpc.DegradedHeader, and degradedHeader the header that does.
+const (
+	degradedKey    = "argosy-degraded"
+	degradedHeader = "Argosy-Degraded"
+)
 
 // outgoing returns ctx with the metadata that the request's headers become.
 func outgoing(ctx context.Context, remote string, h http.Header) (context.Context, error) {
@@ -132,5 +140,29 @@ func copyBack(h http.Header, md metadata.MD) {
 		if v := md[r.key]; len(v) > 0 {
 			h[r.header] = v
 		}
+	}
+	for _, v := range md["link"] { // beside those of the contract, which a service may repeat
+		if !slices.Contains(h["Link"], v) {
+			h.Add("Link", v)
+		}
+	}
+}
+
+// announce says that the method goes away.
+func announce(h http.Header, n *sunset.Notice) {
+	h.Set("Deprecation", n.Deprecation)
+	if n.Sunset != "" {
+		h.Set("Sunset", n.Sunset)
+	}
+	for _, l := range n.Links {
+		h.Add("Link", l)
+	}
+}
+
+// copyMark passes on that an answer is degraded, with the methods for which a
+// fallback answered.
+func copyMark(h http.Header, name string, trailer metadata.MD) {
+	if methods := trailer[degradedKey]; len(methods) > 0 {
+		h[name] = methods
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/argosy-go/argosy/internal/sunset"
 	argosyv1 "github.com/argosy-go/argosy/proto/argosy/v1"
 	"github.com/argosy-go/argosy/rest/internal/httprule"
 )
@@ -36,8 +37,8 @@ type route struct {
 	etag     protoreflect.FieldDescriptor // the string field of the response that is its ETag
 
 	clientStream, serverStream bool
-	deadline                   time.Duration // 0: none
-	deprecation, sunset        string        // header values
+	deadline                   time.Duration  // 0: none
+	ending                     *sunset.Notice // nil: the method stays
 }
 
 // binding ties a variable of the path to a field.
@@ -140,23 +141,9 @@ func (rt *route) resolveOptions() error {
 		}
 		rt.deadline = d.AsDuration()
 	}
-	d, ok := proto.GetExtension(opts, argosyv1.E_Deprecation).(*argosyv1.Deprecation)
-	if !ok || d == nil {
-		return nil
-	}
-	since, err := time.Parse(time.DateOnly, d.GetSince())
-	if err != nil {
-		return fmt.Errorf("deprecation.since: %w", err)
-	}
-	rt.deprecation = fmt.Sprintf("@%d", since.Unix())
-	if d.GetSunset() != "" {
-		sunset, err := time.Parse(time.DateOnly, d.GetSunset())
-		if err != nil {
-			return fmt.Errorf("deprecation.sunset: %w", err)
-		}
-		rt.sunset = sunset.Format("Mon, 02 Jan 2006 15:04:05 GMT")
-	}
-	return nil
+	var err error
+	rt.ending, err = sunset.Of(rt.method)
+	return err
 }
 
 // fieldPath is a field and the message fields that lead to it.

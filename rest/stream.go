@@ -103,6 +103,9 @@ func (s *sender) relay(ctx context.Context, stream grpc.ClientStream, messages <
 				return nil
 			}
 		case m := <-messages:
+			if m.err != nil {
+				s.mark(stream.Trailer())
+			}
 			if m.err != nil && !errors.Is(m.err, io.EOF) {
 				return s.fail(m.err)
 			}
@@ -147,6 +150,16 @@ func (s *sender) begin(md metadata.MD) error {
 	_ = s.control.SetReadDeadline(time.Time{})
 	s.w.WriteHeader(http.StatusOK)
 	return s.flush()
+}
+
+// mark says that what was sent is degraded: in the header while there is time,
+// and else in the trailer.
+func (s *sender) mark(trailer metadata.MD) {
+	name := degradedHeader
+	if s.begun {
+		name = http.TrailerPrefix + name
+	}
+	copyMark(s.w.Header(), name, trailer)
 }
 
 // frame returns a message as it is sent, valid until the next call.
@@ -253,6 +266,7 @@ func (h *Handler) serveUpload(ctx context.Context, w http.ResponseWriter, r *htt
 	}
 	md, _ := stream.Header() // an error has shown in RecvMsg
 	copyBack(w.Header(), md)
+	copyMark(w.Header(), degradedHeader, stream.Trailer())
 	return h.write(w, r, rt, out)
 }
 

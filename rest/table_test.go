@@ -68,7 +68,11 @@ func (anybody) Authenticate(_ context.Context, bearer string) (auth.Principal, e
 	if bearer == "nobody" {
 		return auth.Principal{}, fault.New(codes.Unauthenticated, auth.ReasonTokenInvalid, "the token is not one of ours")
 	}
-	return auth.Principal{Subject: bearer}, nil
+	service, _ := strings.CutPrefix(bearer, "service/")
+	if service == bearer {
+		service = ""
+	}
+	return auth.Principal{Subject: bearer, Service: service}, nil
 }
 
 // edges are the two ways from outside to one server.
@@ -80,6 +84,16 @@ func edges(t *testing.T, c rpc.ServerConfig) (*rest.Handler, testpb.LibraryClien
 	if err := s.Register("library", &testpb.Library_ServiceDesc, impl); err != nil {
 		t.Fatal(err)
 	}
+	h, err := rest.New(rest.Config{Services: libraryService(), Conn: s.Conn(rpc.ConnOptions{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, testpb.NewLibraryClient(overNetwork(t, s)), impl
+}
+
+// overNetwork serves s until the test ends and returns a connection over the network.
+func overNetwork(t *testing.T, s *rpc.Server) grpc.ClientConnInterface {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -95,11 +109,7 @@ func edges(t *testing.T, c rpc.ServerConfig) (*rest.Handler, testpb.LibraryClien
 			t.Error(err)
 		}
 	})
-	h, err := rest.New(rest.Config{Services: libraryService(), Conn: s.Conn(rpc.ConnOptions{})})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return h, testpb.NewLibraryClient(conn), impl
+	return conn
 }
 
 // answer is what a caller is told on both edges.

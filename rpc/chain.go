@@ -24,7 +24,7 @@ import (
 
 var (
 	errExpired  = fault.New(codes.DeadlineExceeded, "DEADLINE_EXPIRED", "the deadline had passed before the call was served").Refused()
-	errDrained  = fault.New(codes.Unavailable, "DRAINING", "the server is going away").WithRetryAfter(time.Second).Refused()
+	errDrained  = fault.New(codes.Unavailable, fault.ReasonDraining, "the server is going away").WithRetryAfter(time.Second).Refused()
 	errBadKey   = fault.New(codes.InvalidArgument, "INVALID_IDEMPOTENCY_KEY", "an idempotency key is 1 to 255 printable ASCII characters")
 	errNoKey    = fault.New(codes.InvalidArgument, fault.ReasonKeyMissing, "this method needs an idempotency key, in the header Idempotency-Key")
 	errPanicked = fault.New(codes.Internal, "INTERNAL", "internal error")
@@ -92,6 +92,7 @@ func (s *streamWithContext) Context() context.Context { return s.ctx }
 type served struct {
 	context.Context             // of the transport
 	md              metadata.MD // that came with the call, and is not to be changed
+	near            bool        // from this process; a call from elsewhere has been through tap
 	in              incoming    // zero until the call is admitted
 	worth           guard.Criticality
 
@@ -104,6 +105,7 @@ type served struct {
 	entered  bool               // it holds its places: see Server.enter
 	refused  bool               // the handler was not called
 	returned bool               // the handler returned, and did not panic or exit
+	degraded Degraded           // what its reply is marked with
 }
 
 type servedKey struct{}
@@ -129,7 +131,11 @@ func (c *served) Value(key any) any {
 // It is the only place where that can be had without a copy of all of it, or a
 // search through all of it for each name that is not there.
 func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
-	if _, ok := s.handlers[info.FullMethodName]; !ok {
+	h, ok := s.handlers[info.FullMethodName]
+	if listBytes(info.Header) > maxHeaderBytes {
+		return ctx, h.tooManyHeaders()
+	}
+	if !ok {
 		return ctx, nil
 	}
 	return &served{Context: ctx, md: info.Header}, nil
@@ -143,6 +149,9 @@ func (s *Server) begin(ctx context.Context, h *handler) *served {
 		ctx = telemetry.WithTraceparent(ctx, parent)
 	}
 	c.ctx, c.span = h.tracer.Start(ctx, h.FullName[1:], asServer...)
+	if h.ending != nil {
+		h.ending.announce(c)
+	}
 	return c
 }
 
@@ -215,6 +224,9 @@ func recordFault(span trace.Span, e *fault.Error) {
 // admit decides whether a call is served, cheapest refusal first, and returns
 // the context that its handler sees.
 func (s *Server) admit(c *served, self *auth.Principal) (context.Context, error) {
+	if self == nil && c.near && listBytes(c.md) > maxHeaderBytes {
+		return nil, errHeaders
+	}
 	if expired(c.ctx) {
 		return nil, errExpired
 	}
@@ -244,6 +256,9 @@ func (s *Server) identify(c *served, self *auth.Principal, worth guard.Criticali
 	}
 	if err := auth.Authorize(p, known, c.h.Access); err != nil {
 		return nil, err
+	}
+	if c.h.ending != nil {
+		c.h.ending.called(c, p, known)
 	}
 	if known {
 		ctx = auth.With(ctx, p)

@@ -135,12 +135,13 @@ func (c *Client) Invoke(ctx context.Context, method string, args, reply any, opt
 	}
 	ctx, span := c.tracer.Start(ctx, method[1:], asClient...)
 	sent := c.outgoing(ctx, m.Method)
-	watch := degradedOf(ctx)
+	watch, race := degradedOf(ctx), m.Hedged() && raceable(opts)
+	given := opts
 	if watch != nil {
 		opts = watch.listen(opts)
 	}
-	if m.Hedged() && raceable(opts) {
-		err = c.race(sent, m, args, reply, opts)
+	if race {
+		err = c.race(sent, m, args, reply, given, watch)
 	} else {
 		err = m.Do(sent, func(ctx context.Context) error { return c.c.Transport.Invoke(ctx, method, args, reply, opts...) })
 	}
@@ -169,14 +170,18 @@ func (c *Client) begin(ctx context.Context, method string) (*guarded, error) {
 	return m, UseKey(ctx, method)
 }
 
-// race makes a hedged call, each attempt with a reply of its own.
-func (c *Client) race(ctx context.Context, m *guarded, args, reply any, opts []grpc.CallOption) error {
+// race makes a hedged call, each attempt with a reply of its own. What the
+// trailer of the one that won says is for watch, unless that is nil.
+func (c *Client) race(ctx context.Context, m *guarded, args, reply any, opts []grpc.CallOption, watch *watcher) error {
 	out, ok := reply.(proto.Message)
 	if !ok {
 		return errNoMessage
 	}
 	return m.Race(ctx, func() guard.Racer {
-		mine := out.ProtoReflect().New().Interface()
+		mine, ears, opts := out.ProtoReflect().New().Interface(), watcher{}, opts
+		if watch != nil {
+			opts = ears.listen(opts)
+		}
 		return guard.Racer{
 			Attempt: func(ctx context.Context) error {
 				return c.c.Transport.Invoke(ctx, m.FullName, args, mine, opts...)
@@ -184,6 +189,9 @@ func (c *Client) race(ctx context.Context, m *guarded, args, reply any, opts []g
 			Win: func() {
 				proto.Reset(out)
 				proto.Merge(out, mine)
+				if watch != nil {
+					watch.trailer = ears.trailer
+				}
 			},
 		}
 	})

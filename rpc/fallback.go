@@ -138,6 +138,6 @@ func (f *fallback) instead(ctx context.Context, args, reply any, opts []grpc.Cal
 	proto.Reset(out)
 	proto.Merge(out, answer)
 	f.taken.Add(1)
-	mark(ctx, f.method, opts)
+	mark(f.method, opts)
 	return nil
 }

@@ -146,7 +146,7 @@ func serverContext(ctx context.Context, t *transport) (context.Context, context.
 	server, cancel := context.WithCancel(bare{ctx}) // right on bare, whose AfterFunc spares a goroutine
 	server = metadata.NewIncomingContext(server, md)
 	server = peer.NewContext(server, &peer.Peer{Addr: there{}, LocalAddr: there{}})
-	return &served{Context: grpc.NewContextWithServerTransportStream(server, t), md: md}, cancel
+	return &served{Context: grpc.NewContextWithServerTransportStream(server, t), md: md, near: true}, cancel
 }
 
 // bare is a context without values.

@@ -15,6 +15,7 @@ import (
 type serverMetrics struct {
 	handled *prometheus.CounterVec
 	took    *prometheus.HistogramVec
+	ending  *prometheus.CounterVec // calls of deprecated methods
 }
 
 // methodMetrics are the metrics of one method, resolved at registration.
@@ -27,6 +28,7 @@ type methodMetrics struct {
 
 func newServerMetrics(r prometheus.Registerer) *serverMetrics {
 	return &serverMetrics{
+		ending: newDeprecations(r),
 		handled: telemetry.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "argosy_rpc_server_handled_total", Help: "Calls served, by how they ended.",
 		}, []string{"service", "method", "code"})),

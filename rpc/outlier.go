@@ -79,7 +79,12 @@ func judgeCall(i balancer.DoneInfo) verdict {
 		return saysNothing // it never went out
 	}
 	switch status.Code(i.Err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.DataLoss:
+	case codes.Unavailable:
+		if drained(i.Err) {
+			return saysNothing
+		}
+		return saysBad
+	case codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.DataLoss:
 		return saysBad
 	case codes.Canceled, codes.ResourceExhausted:
 		return saysNothing

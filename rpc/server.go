@@ -30,6 +30,7 @@ import (
 const (
 	maxStreams        = 1000
 	maxHeaderBytes    = 64 << 10
+	maxHeaderFrames   = 1 << 20 // that the transport reads, so that what is over maxHeaderBytes is refused by name
 	maxMessageBytes   = 4 << 20
 	connectionTimeout = 10 * time.Second
 	maxConnectionAge  = 30 * time.Minute
@@ -102,6 +103,7 @@ type handler struct {
 	log    *slog.Logger
 	tracer trace.Tracer
 	m      methodMetrics
+	ending *deprecated // nil: the method stays
 
 	shedder *guard.Shedder
 	shed    error // the refusal of a call that is too much
@@ -136,7 +138,7 @@ func NewServer(c ServerConfig) *Server {
 		grpc.Creds(floodgate{insecure.NewCredentials(), &s.floods}),
 		grpc.InTapHandle(s.tap),
 		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxHeaderListSize(maxHeaderFrames),
 		grpc.MaxRecvMsgSize(c.MaxRecvBytes),
 		grpc.ConnectionTimeout(connectionTimeout),
 		grpc.NumStreamWorkers(uint32(workersPerCPU*runtime.GOMAXPROCS(0))),
@@ -192,6 +194,10 @@ func (s *Server) add(h *handler, desc *grpc.ServiceDesc, method string) error {
 		return fmt.Errorf("contract %s: the generated code has a method %s that the descriptor has not: generate both from the same file", desc.ServiceName, method)
 	}
 	h.m = s.metrics.of(h.owner, h.FullName)
+	var err error
+	if h.ending, err = newDeprecated(h, s.metrics.ending); err != nil {
+		return fmt.Errorf("method %s: %w", h.FullName, err)
+	}
 	h.tracer = s.c.Telemetry.TracerOf(h.owner)
 	limit := s.c.Shed
 	if s.c.ShedMethod != nil {

@@ -261,6 +261,12 @@ func (g *generator) options(op *operation, m protoreflect.MethodDescriptor) {
 		if d.GetSunset() != "" {
 			op.Description += " It may go away on " + d.GetSunset() + "."
 		}
+		if d.GetSuccessor() != "" {
+			op.Description += " " + d.GetSuccessor() + " takes its place."
+		}
+		if d.GetGuide() != "" {
+			op.Description += " See " + d.GetGuide() + "."
+		}
 	}
 }
 

@@ -139,14 +139,20 @@ func (x *Access) GetRoles() []string {
 	return nil
 }
 
-// Deprecation is announced in the Deprecation (RFC 9745) and Sunset
-// (RFC 8594) headers.
+// Deprecation is announced with each reply, in the Deprecation (RFC 9745),
+// Sunset (RFC 8594) and Link (RFC 8288) headers, on gRPC as metadata of the
+// same names.
 type Deprecation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The day from which the method is deprecated, as YYYY-MM-DD.
 	Since string `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
-	// The day on which it may go away, as YYYY-MM-DD.
-	Sunset        string `protobuf:"bytes,2,opt,name=sunset,proto3" json:"sunset,omitempty"`
+	// The day on which it may go away, as YYYY-MM-DD, not before since.
+	Sunset string `protobuf:"bytes,2,opt,name=sunset,proto3" json:"sunset,omitempty"`
+	// Where its callers read what to do, a URL: the link "deprecation".
+	Guide string `protobuf:"bytes,3,opt,name=guide,proto3" json:"guide,omitempty"`
+	// What takes its place, a URL or a path: the link "successor-version" of
+	// RFC 5829.
+	Successor     string `protobuf:"bytes,4,opt,name=successor,proto3" json:"successor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -191,6 +197,20 @@ func (x *Deprecation) GetSince() string {
 func (x *Deprecation) GetSunset() string {
 	if x != nil {
 		return x.Sunset
+	}
+	return ""
+}
+
+func (x *Deprecation) GetGuide() string {
+	if x != nil {
+		return x.Guide
+	}
+	return ""
+}
+
+func (x *Deprecation) GetSuccessor() string {
+	if x != nil {
+		return x.Successor
 	}
 	return ""
 }
@@ -346,10 +366,12 @@ const file_argosy_v1_options_proto_rawDesc = "" +
 	"\x17argosy/v1/options.proto\x12\targosy.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"6\n" +
 	"\x06Access\x12\x16\n" +
 	"\x06public\x18\x01 \x01(\bR\x06public\x12\x14\n" +
-	"\x05roles\x18\x02 \x03(\tR\x05roles\";\n" +
+	"\x05roles\x18\x02 \x03(\tR\x05roles\"o\n" +
 	"\vDeprecation\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\tR\x05since\x12\x16\n" +
-	"\x06sunset\x18\x02 \x01(\tR\x06sunset\"/\n" +
+	"\x06sunset\x18\x02 \x01(\tR\x06sunset\x12\x14\n" +
+	"\x05guide\x18\x03 \x01(\tR\x05guide\x12\x1c\n" +
+	"\tsuccessor\x18\x04 \x01(\tR\tsuccessor\"/\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic*G\n" +

@@ -1415,19 +1415,19 @@ const file_rest_internal_testpb_library_proto_rawDesc = "" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\t\n" +
 	"\x05NOVEL\x10\x01\x12\t\n" +
-	"\x05ESSAY\x10\x022\x9a\f\n" +
+	"\x05ESSAY\x10\x022\xc4\f\n" +
 	"\aLibrary\x12\x84\x01\n" +
 	"\aGetBook\x12 .argosy.rest.test.GetBookRequest\x1a\x16.argosy.rest.test.Book\"?\x8a\xb2\x19\x02\b\x01\x82\xd3\xe4\x93\x020Z\x1e\x12\x1c/v1/{name=shelves/*/books/*}\x12\x0e/v1/books/{id}\x90\x02\x01\x12j\n" +
 	"\tListBooks\x12\".argosy.rest.test.ListBooksRequest\x1a#.argosy.rest.test.ListBooksResponse\"\x14\x82\xd3\xe4\x93\x02\v\x12\t/v1/books\x90\x02\x01\x12\x89\x01\n" +
 	"\n" +
 	"CreateBook\x12#.argosy.rest.test.CreateBookRequest\x1a\x16.argosy.rest.test.Book\">\x98\xb2\x19\x02\x82\xd3\xe4\x93\x024:\x04bookZ!:\x04book\"\x19/v1/shelves/{shelf}/books\"\t/v1/books\x12\x86\x01\n" +
 	"\n" +
-	"UpdateBook\x12#.argosy.rest.test.UpdateBookRequest\x1a\x16.argosy.rest.test.Book\";\x82\xd3\xe4\x93\x025:\x04bookZ\x18:\x01*\x1a\x13/v1/books/{book.id}2\x13/v1/books/{book.id}\x12z\n" +
+	"UpdateBook\x12#.argosy.rest.test.UpdateBookRequest\x1a\x16.argosy.rest.test.Book\";\x82\xd3\xe4\x93\x025:\x04bookZ\x18:\x01*\x1a\x13/v1/books/{book.id}2\x13/v1/books/{book.id}\x12\xa3\x01\n" +
 	"\n" +
-	"DeleteBook\x12 .argosy.rest.test.GetBookRequest\x1a\x16.google.protobuf.Empty\"2\xa2\xb2\x19\x18\n" +
+	"DeleteBook\x12 .argosy.rest.test.GetBookRequest\x1a\x16.google.protobuf.Empty\"[\xa2\xb2\x19A\n" +
 	"\n" +
 	"2026-01-31\x12\n" +
-	"2027-01-31\x82\xd3\xe4\x93\x02\x10*\x0e/v1/books/{id}\x12r\n" +
+	"2027-01-31\x1a\x1chttps://library.test/burning\"\t/v2/books\x82\xd3\xe4\x93\x02\x10*\x0e/v1/books/{id}\x12r\n" +
 	"\bLendBook\x12!.argosy.rest.test.LendBookRequest\x1a\x16.argosy.rest.test.Book\"+\x92\xb2\x19\x05\x10\x80\xc2\xd7/\x98\xb2\x19\x01\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/v1/books/{id}:lend\x12j\n" +
 	"\x06Titles\x12\".argosy.rest.test.ListBooksRequest\x1a .argosy.rest.test.TitlesResponse\"\x1a\x82\xd3\xe4\x93\x02\x14b\x06titles\x12\n" +
 	"/v1/titles\x12l\n" +
