@@ -44,8 +44,9 @@ func TestAPartitionBetweenTwoServicesHealsWithoutALostOrDoubledOrder(t *testing.
 	// A long cut may outlive the leases, and the 10 s after which the kernel
 	// gives up on a connection that nobody acknowledges.
 	least, most, every, strikes := 3*time.Second, 3*time.Second, 5*time.Second, 3
+	rate := 10.0 // customers a second
 	if long {
-		most, every = 12*time.Second, 16*time.Second
+		most, every, rate = 12*time.Second, 16*time.Second, 5
 	}
 	cuts := chosen(t, s.cuts())
 	for i := range cuts {
@@ -59,7 +60,7 @@ func TestAPartitionBetweenTwoServicesHealsWithoutALostOrDoubledOrder(t *testing.
 	r := torture.Run(t, torture.Plan{
 		Seed: seed, Length: length, Every: every, Patience: patience,
 		Processes: s.processes, Faults: cuts,
-		Load: s.load(spreadRate, length, seed), Probe: s.probe, Quiet: s.quiet, Invariant: s.green,
+		Load: s.load(rate, length, seed), Probe: s.probe, Quiet: s.quiet, Invariant: s.green,
 		Report: reportFile(t),
 	})
 	if len(r.Events) != strikes {
@@ -72,9 +73,6 @@ func TestAPartitionBetweenTwoServicesHealsWithoutALostOrDoubledOrder(t *testing.
 		t.Logf("%s: %s", f.Name, f.Value)
 	}
 }
-
-// spreadRate is how many customers come in a second.
-const spreadRate = 10
 
 // spread is the shop as one process a service, each with a network of its own.
 // What it shares with a night in one process is the night's: its network, its
