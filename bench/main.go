@@ -23,8 +23,8 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 9, "rounds; the first is not counted")
-	flag.DurationVar(&o.slice, "slice", 400*time.Millisecond, "how long a pair works at a time")
+	flag.IntVar(&o.rounds, "rounds", 16, "rounds; one in four is not counted, since its processes have just begun")
+	flag.DurationVar(&o.slice, "slice", 250*time.Millisecond, "how long a pair works at a time")
 	flag.StringVar(&o.only, "only", "", "only measurements whose name contains this, as in \"unary, 64\"")
 	flag.StringVar(&o.profile, "profile", "", "directory that receives profiles of all processes")
 	flag.StringVar(&o.role, "role", "", "used by the program itself: serve or load")
@@ -66,24 +66,11 @@ func measure(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	o.dir = dir
-	pairs := map[string]*pair{}
-	defer func() {
-		for _, p := range pairs {
-			p.stop()
-		}
-	}()
 	for _, m := range measurements {
 		if !strings.Contains(m.name, o.only) {
 			continue
 		}
-		for _, side := range m.sides {
-			if pairs[side] == nil {
-				if pairs[side], err = startPair(ctx, o, side); err != nil {
-					return fmt.Errorf("%s: %w", side, err)
-				}
-			}
-		}
-		results, err := m.run(ctx, o, pairs)
+		results, err := m.run(ctx, o)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}

@@ -37,10 +37,23 @@ func (r result) perCall(d time.Duration) float64 {
 	return float64(d.Nanoseconds()) / 1e3 / float64(r.Calls)
 }
 
+// lifetime is after how many rounds the processes are started anew: two that
+// talk to each other may settle into a way of waking each other up, good or bad,
+// that lasts for as long as they do. The first round of their lives is not counted.
+const lifetime = 4
+
 // run lets the sides take turns, and returns the results of each by round.
-func (m measurement) run(ctx context.Context, o options, pairs map[string]*pair) (map[string][]result, error) {
-	results := map[string][]result{}
+func (m measurement) run(ctx context.Context, o options) (map[string][]result, error) {
+	results, pairs := map[string][]result{}, map[string]*pair{}
+	defer func() { stopAll(pairs) }()
 	for round := range o.rounds {
+		young := round%lifetime == 0
+		if young {
+			stopAll(pairs)
+			if err := m.startAll(ctx, o, pairs); err != nil {
+				return nil, err
+			}
+		}
 		turns := slices.Clone(m.sides)
 		if round%2 == 1 { // nobody is always the one after a certain other
 			slices.Reverse(turns)
@@ -53,12 +66,30 @@ func (m measurement) run(ctx context.Context, o options, pairs map[string]*pair)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", side, err)
 			}
-			if round > 0 || o.rounds == 1 {
+			if !young || o.rounds == 1 {
 				results[side] = append(results[side], r)
 			}
 		}
 	}
 	return results, nil
+}
+
+// startAll starts the processes of all sides.
+func (m measurement) startAll(ctx context.Context, o options, pairs map[string]*pair) (err error) {
+	for _, side := range m.sides {
+		if pairs[side], err = startPair(ctx, o, side); err != nil {
+			delete(pairs, side)
+			return fmt.Errorf("%s: %w", side, err)
+		}
+	}
+	return nil
+}
+
+func stopAll(pairs map[string]*pair) {
+	for side, p := range pairs {
+		p.stop()
+		delete(pairs, side)
+	}
 }
 
 func (p *pair) work(o order) (result, error) {
