@@ -48,8 +48,8 @@ callers before those they call, the broker last; a second one kills.
 On a terminal it shows the lines of all processes and a table of them; into a
 pipe, plain lines. --output json gives one JSON value a line.
 
-Exit codes: 0 after a clean drain, 1 when something failed, 2 for what cannot be
-run, before anything is started.`,
+Exit codes: 0 after a clean drain, 1 when something failed or a second signal
+killed it, 2 for what cannot be run, before anything is started.`,
 		Example: `  argosy up ./shop
   argosy up ./shop --replicas order=3,payment=2 --store postgres://localhost/shop
   argosy up ./shop --only order,inventory,catalog --peers payment=10.0.0.2:9090,shipping=10.0.0.3:9090

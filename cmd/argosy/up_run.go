@@ -267,7 +267,7 @@ func (r *running) changed(s supervise.Status) {
 	case supervise.Waiting:
 		text = fmt.Sprintf("has ended (%s) and is started again in %s", s.Why, s.Pause.Round(time.Millisecond))
 	case supervise.Starting:
-		text = fmt.Sprintf("is started again, for the %d. time", s.Restarts)
+		text = fmt.Sprintf("is started again (restart %d)", s.Restarts)
 	case supervise.Ready:
 		text = fmt.Sprintf("is ready, pid %d", s.PID)
 	case supervise.Unready:
