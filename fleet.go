@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -190,7 +189,7 @@ func (f *Fleet) openBroker(ctx context.Context) error {
 	}
 	b, err := opener.Open(ctx, broker.OpenOptions{URL: f.set.Broker, Dir: f.set.Data, Name: f.program.Name, Log: f.tel.Logger("broker")})
 	if err != nil {
-		return fmt.Errorf("open the broker %s: %w", strings.TrimSuffix(f.set.Broker, ":"), err)
+		return fmt.Errorf("open the broker %s: %w", scheme(f.set.Broker), err) // the rest of its URL may hold a password
 	}
 	f.broker = b
 	if c, ok := b.(prometheus.Collector); ok {

@@ -82,8 +82,8 @@ func start(t testing.TB, bin, dir string, env ...string) *fleet {
 	f := &fleet{t: t, bin: bin, dir: dir, env: env, out: &output{}, exited: make(chan struct{})}
 	addrFile := filepath.Join(t.TempDir(), "addrs.json")
 	f.cmd = exec.Command(bin, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-		"--data", dir, "--addr-file", addrFile, "--log-format", "json", "--log-level", "warn")
-	f.cmd.Env = append(append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password), env...)
+		"--data", dir, "--addr-file", addrFile, "--log-format", "json")
+	f.cmd.Env = append(append(os.Environ(), "ARGOSY_SHOP_DEV_PASSWORD="+password, "ARGOSY_LOG_LEVEL=warn"), env...)
 	f.cmd.Stdout, f.cmd.Stderr = f.out, f.out
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	begun := time.Now()

@@ -92,7 +92,7 @@ func TestAnOperatorFindsAndDiscardsAPoisonousEvent(t *testing.T) {
 	}
 	letter := found.DeadLetters[0].ID
 	page := f.mustArgosy("event", "dead", "show", letter)
-	for _, want := range []string{"OrderConfirmed", "attempts:", "//9ub3QgYSBtZXNzYWdl"} { // its body, base64
+	for _, want := range []string{"OrderConfirmed", "attempts:", "15 bytes that cannot be decoded"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page of the letter does not say %q:\n%s", want, page)
 		}

@@ -146,18 +146,3 @@ func TestACancellationEndsCleanlyWhereverItStrikes(t *testing.T) {
 		t.Log(f.green(30 * time.Second))
 	})
 }
-
-func TestAnotherCustomersOrderIsNotFound(t *testing.T) {
-	f := start(t, build(t, ""), t.TempDir())
-	f.signIn("support@shop.test")
-	id := f.must("POST", "/v1/orders", "k1", order("tok_ok", f.products()[0])).field("id")
-	f.signIn("customer@shop.test")
-	for _, path := range []string{"/v1/orders/" + id, "/v1/orders/" + id + ":watch", "/v1/orders/none"} {
-		if r, err := f.call("GET", path, "", nil); err != nil || r.status != 404 {
-			t.Errorf("%s: %v, %d %s", path, err, r.status, r.body)
-		}
-	}
-	if r, err := f.call("GET", "/v1/orders/"+id+"/messages", "", nil); err != nil || r.status != 403 {
-		t.Errorf("a customer read what only support may: %v, %d %s", err, r.status, r.body)
-	}
-}

@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ type letterJSON struct {
 	Message  string            `json:"message"`
 	Headers  map[string]string `json:"headers,omitempty"`
 	Body     json.RawMessage   `json:"body,omitempty"`
-	Raw      []byte            `json:"raw,omitempty"`
+	Raw      string            `json:"raw,omitempty"` // what is said of a body that cannot be decoded
 }
 
 func letterOf(d DeadLetter) letterJSON {
@@ -140,7 +141,9 @@ func (r *runtime) getLetter(q *http.Request) (any, error) {
 	return nil, fault.Invalid("consumer", "several consumers have a dead letter %s: name one", id)
 }
 
-// detailed is a letter with its content, without what its contract hides.
+// detailed is a letter with its content, without what its contract hides. Where
+// no contract tells what that is, the content is only described, so that two
+// letters, or a letter and a message elsewhere, can be compared.
 func detailed(d DeadLetter) letterJSON {
 	l := letterOf(d)
 	l.Headers = d.Header
@@ -150,7 +153,7 @@ func detailed(d DeadLetter) letterJSON {
 			return l
 		}
 	}
-	l.Raw = d.Body
+	l.Raw = fmt.Sprintf("%d bytes that cannot be decoded, and may be sensitive; SHA-256 %x", len(d.Body), sha256.Sum256(d.Body))
 	return l
 }
 

@@ -17,12 +17,12 @@ import (
 )
 
 // makeDevUsers makes the two users that development and demonstrations sign in
-// as, and prints their password.
+// as, and prints where their password is.
 func (i *identity) makeDevUsers(ctx context.Context) error {
 	if !i.cfg.DevUsers {
 		return nil
 	}
-	password, err := i.devPassword()
+	password, where, err := i.devPassword()
 	if err != nil {
 		return err
 	}
@@ -33,27 +33,28 @@ func (i *identity) makeDevUsers(ctx context.Context) error {
 		if err := i.put(ctx, u, password); err != nil {
 			return err
 		}
-		i.setup.Hint("sign in  %s with password %s", u.email, password)
+		i.setup.Hint("sign in  %s with the password %s", u.email, where)
 	}
 	return nil
 }
 
 // devPassword returns the password that was given, or the data directory's
-// own, which is made on first use.
-func (i *identity) devPassword() (string, error) {
+// own, which is made on first use, and where it is.
+func (i *identity) devPassword() (password, where string, err error) {
 	if i.cfg.DevPassword != "" {
-		return i.cfg.DevPassword, nil
+		return i.cfg.DevPassword, "that was set", nil
 	}
 	path := filepath.Join(i.setup.Dir(), "dev-password")
+	where = "in " + path
 	b, err := os.ReadFile(path)
 	if err == nil {
-		return strings.TrimSpace(string(b)), nil
+		return strings.TrimSpace(string(b)), where, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return "", err
+		return "", "", err
 	}
-	password := strings.ToLower(rand.Text()[:16])
-	return password, os.WriteFile(path, []byte(password+"\n"), 0o600)
+	password = strings.ToLower(rand.Text()[:16])
+	return password, where, os.WriteFile(path, []byte(password+"\n"), 0o600)
 }
 
 // put makes the user, or gives it the password if it has another.
