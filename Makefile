@@ -44,9 +44,9 @@ replicas: ## Stop one of two replicas past its lease, ROUNDS times
 rolling: ## Roll out the whole fleet ROUNDS times under load
 	ARGOSY_ROLLING_ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m -v -run TestARollingRestart ./e2e
 
-long: ## Run the long versions of the tests of order, duplicates, leases and replicas that are killed
-	ARGOSY_LONG=1 go test -count=1 -timeout 60m ./event ./saga ./store/... ./idempotency
-	ARGOSY_LONG=1 go test -count=1 -timeout 20m -v -run TestTwoReplicasOfEvery ./e2e
+long: ## Run the long versions of the tests of order, duplicates, leases, replicas and brokers that are killed
+	ARGOSY_LONG=1 go test -count=1 -timeout 60m ./event ./saga ./store/... ./idempotency ./broker/nats
+	ARGOSY_LONG=1 go test -count=1 -timeout 20m -v -run 'TestTwoReplicasOfEvery|TestTheShopOutlives' ./e2e
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
