@@ -46,7 +46,11 @@ func (f *Fleet) finds(peers map[string]string, service string) bool {
 // dial connects to a service that runs elsewhere: where its peer is, or else
 // where the discovery finds it.
 func (f *Fleet) dial(peers map[string]string, service string, o rpc.DialOptions) (grpc.ClientConnInterface, io.Closer, error) {
+	o.Credentials = f.credentials(service)
 	if peer := peers[service]; peer != "" {
+		if err := f.checkPlaintext(service, peer); err != nil {
+			return nil, nil, err
+		}
 		return rpc.Dial(peer, o)
 	}
 	o.Discovery = f.discovery

@@ -39,6 +39,7 @@ type Fleet struct {
 	signer    *auth.Signer
 	callers   auth.Authenticator // of whoever calls from outside
 	keeper    *keeperElsewhere   // nil: the API keys are kept here, or nowhere
+	tls       *auth.TLS          // nil: processes talk in the clear
 	server    *rpc.Server
 	clients   []*rpc.Client // in the order of declaration; those of the edge follow
 	peers     []func() error
@@ -93,7 +94,7 @@ func Start(ctx context.Context, p Program) (*Fleet, error) {
 // needs undoing leaves a closer.
 func (f *Fleet) start(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		f.checkGraph, f.openTelemetry, f.openData, f.listen, f.openStoresAndBroker,
+		f.checkGraph, f.openTelemetry, f.openData, f.openTLS, f.listen, f.openStoresAndBroker,
 		f.buildServer, f.openDiscovery, f.bindClients, f.runStartHooks, f.serve,
 	} {
 		if err := step(ctx); err != nil {
@@ -204,7 +205,7 @@ func (f *Fleet) openBroker(ctx context.Context) error {
 // buildServer registers what the services serve.
 func (f *Fleet) buildServer(context.Context) error {
 	f.server = rpc.NewServer(rpc.ServerConfig{
-		Telemetry: f.tel, Authenticator: f.callers,
+		Telemetry: f.tel, Authenticator: f.callers, TLS: f.tls, Callers: declaredCallers(f.every),
 		MaxInFlight: f.set.MaxInFlight, ShedMethod: f.set.rules.shed,
 		Quota: guard.RateConfig{PerSecond: f.set.Quota}, Quotas: f.set.rules.quotas,
 	})

@@ -23,6 +23,11 @@ type settings struct {
 	HTTPPeers string `usage:"with --edge, where pages and webhooks of services elsewhere are reached, as service=host:port, separated by commas; several of one by bars"`
 	AuthKey   string `usage:"file of the key that signs tokens, shared by the processes of a fleet (default: in the data directory)"`
 
+	TLSCert  string `usage:"file of this process's certificate, which names the services that it runs (spiffe://<fleet>/<service>): calls between processes are encrypted and proved by it; a new file is used without a restart"`
+	TLSKey   string `usage:"file of the key of --tls-cert"`
+	TLSCa    string `usage:"file of the certificates that are trusted to name services; two while one is replaced by the other"`
+	Insecure bool   `default:"false" usage:"without certificates, call other machines in the clear"`
+
 	AuthIssuer     string `usage:"issuer outside the fleet whose tokens prove people and foreign programs, as they say it in iss"`
 	AuthAudience   string `usage:"what the tokens of that issuer must say in aud"`
 	AuthJWKS       string `usage:"where the keys of that issuer are: an https URL, an http URL of this machine, or a file"`

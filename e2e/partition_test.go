@@ -152,7 +152,7 @@ func (s *spread) service(name string) *torture.Process {
 		grpc, http = append(grpc, d.Name+"="+s.at(d.Name, grpcPort)), append(http, d.Name+"="+s.at(d.Name, httpPort))
 	}
 	args := []string{
-		"--only", name, "--peers", strings.Join(grpc, ","), "--origin", s.url(edgeOf), "--data", s.dir, "--broker", "nats://" + s.at("broker", natsPort),
+		"--insecure", "--only", name, "--peers", strings.Join(grpc, ","), "--origin", s.url(edgeOf), "--data", s.dir, "--broker", "nats://" + s.at("broker", natsPort),
 		"--http", s.at(name, httpPort), "--grpc", s.at(name, grpcPort), "--admin", s.at(name, adminPort),
 		"--banner=false", "--log-format", "json", "--log-level", "warn",
 		"--payment.bank-url", "http://" + s.at("bank", witnessPort), "--shipping.carrier-url", "http://" + s.at("carrier", witnessPort),

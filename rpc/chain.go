@@ -246,6 +246,9 @@ func (s *Server) identify(c *served, self *auth.Principal, worth guard.Criticali
 	if err != nil {
 		return nil, err
 	}
+	if err := s.mayCall(ctx, c.h, p, self != nil); err != nil {
+		return nil, err
+	}
 	if c.worth, err = s.worthOf(c, worth, p); err != nil {
 		return nil, err
 	}

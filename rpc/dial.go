@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/argosy-go/argosy/discovery"
@@ -19,6 +19,9 @@ type DialOptions struct {
 	// Token returns the bearer token of the calling service, for each call.
 	// Nil: none is sent.
 	Token func(ctx context.Context) (string, error)
+	// Credentials secure the connections: [ClientTLS], or [Plaintext]. Nil:
+	// messages travel in the clear, and only on this machine.
+	Credentials credentials.TransportCredentials
 	// Discovery finds the endpoints of the target, which is then the name of a
 	// service. Nil: the target says itself where it is.
 	Discovery discovery.Resolver
@@ -35,7 +38,6 @@ type DialOptions struct {
 // "10.0.0.1:9090|10.0.0.2:9090", "dns:///order.shop.svc:9090"), or else what
 // grpc-go does ("unix:/run/order.sock"). It connects when it is first used, to
 // each endpoint once, and again, after a random pause, when a connection breaks.
-// Messages travel in the clear.
 //
 // A peer that is silent while a call is under way is asked for a sign of life
 // after 30 s; after 10 s without one the connection counts as broken, and calls
@@ -52,7 +54,7 @@ const (
 
 func dial(target string, o DialOptions, more ...grpc.DialOption) (grpc.ClientConnInterface, io.Closer, error) {
 	opts := append(balancing(o.Balance),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(o.credentials()),
 		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDisableServiceConfig(), // retries are the guard's, and come from the contract
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),

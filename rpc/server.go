@@ -13,7 +13,6 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -50,6 +49,13 @@ type ServerConfig struct {
 	// Authenticator turns bearer tokens into principals. Nil: every token is
 	// refused.
 	Authenticator auth.Authenticator
+	// TLS is how clients of the network connect; the services among them are
+	// who their certificates say. Nil: messages travel in the clear, and services
+	// are who their tokens say.
+	TLS *auth.TLS
+	// Callers are the services that declare to call a contract, by its full name:
+	// other services are refused. Nil: every service may call everything.
+	Callers map[string][]string
 	// MaxInFlight bounds the calls from outside that are served at once, streams
 	// included; what comes on top is refused before anything else is done.
 	// Zero: 2000.
@@ -105,6 +111,7 @@ type handler struct {
 	m      methodMetrics
 	ending *deprecated // nil: the method stays
 
+	callers []string // the services that declare to call its contract
 	shedder *guard.Shedder
 	shed    error // the refusal of a call that is too much
 }
@@ -135,7 +142,7 @@ func NewServer(c ServerConfig) *Server {
 	s.draining, s.drain = context.WithCancelCause(context.Background())
 	s.health.Shutdown() // until SetServing
 	s.grpc = grpc.NewServer(
-		grpc.Creds(floodgate{insecure.NewCredentials(), &s.floods}),
+		grpc.Creds(floodgate{c.credentials(), &s.floods}),
 		grpc.InTapHandle(s.tap),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderFrames),
@@ -199,6 +206,7 @@ func (s *Server) add(h *handler, desc *grpc.ServiceDesc, method string) error {
 		return fmt.Errorf("method %s: %w", h.FullName, err)
 	}
 	h.tracer = s.c.Telemetry.TracerOf(h.owner)
+	h.callers = s.c.Callers[desc.ServiceName]
 	limit := s.c.Shed
 	if s.c.ShedMethod != nil {
 		s.c.ShedMethod(h.owner, h.Method, &limit)
