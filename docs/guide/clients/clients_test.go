@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,15 +18,16 @@ import (
 	"github.com/argosy-go/argosy/engine/embedded"
 )
 
-// start runs the notes service until the test ends, and returns its address for
-// gRPC and a token of a user.
-func start(t *testing.T) (address, token string) {
+// start runs the notes service until the test ends, with more settings, and
+// returns its address for gRPC and a token of a user.
+func start(t *testing.T, more ...string) (address, token string) {
 	t.Helper()
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
+	args := []string{"--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--admin=127.0.0.1:0", "--data=" + dir, "--auth-key=" + key}
 	f, err := argosy.Start(t.Context(), argosy.Program{
 		Name: "test", Engines: embedded.Engines(), Services: []argosy.Service{notes.Service}, Stderr: io.Discard,
-		Args: []string{"--http=127.0.0.1:0", "--grpc=127.0.0.1:0", "--admin=127.0.0.1:0", "--data=" + dir, "--auth-key=" + key},
+		Args: append(args, more...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +46,29 @@ func start(t *testing.T) (address, token string) {
 		t.Fatal(err)
 	}
 	return f.Addrs().GRPC, token
+}
+
+// startSecure is start with certificates. Clients of other makers go by the
+// name of the host, which the certificate has beside that of the service.
+func startSecure(t *testing.T) (address, token string, client auth.TLSFiles) {
+	t.Helper()
+	ca, err := auth.NewLocalCA(auth.LocalCAConfig{Fleet: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := ca.Write(t.TempDir(), "server", "notes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if client, err = ca.Write(t.TempDir(), "client", "stranger"); err != nil {
+		t.Fatal(err)
+	}
+	address, token = start(t, "--tls-cert="+server.Cert, "--tls-key="+server.Key, "--tls-ca="+server.CA)
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("localhost", port), token, client
 }
 
 // run runs a program in a folder, and returns what it wrote.
@@ -80,6 +105,11 @@ func grpcurl(t *testing.T) func(words ...string) (string, error) {
 func TestGrpcurlCallsAService(t *testing.T) {
 	t.Parallel()
 	call := grpcurl(t)
+	t.Run("in the clear", func(t *testing.T) { grpcurlCalls(t, call) })
+	t.Run("with certificates", func(t *testing.T) { grpcurlCallsSecurely(t, call) })
+}
+
+func grpcurlCalls(t *testing.T, call func(...string) (string, error)) {
 	address, token := start(t)
 	bearer := "authorization: Bearer " + token
 	const add, list, echo, wait = "argosy.guide.notes.v1.Notes/Add", "argosy.guide.notes.v1.Notes/List", "argosy.guide.notes.v1.Notes/Echo", "argosy.guide.notes.v1.Notes/Wait"
@@ -122,6 +152,21 @@ func TestGrpcurlCallsAService(t *testing.T) {
 	}
 }
 
+func grpcurlCallsSecurely(t *testing.T, call func(...string) (string, error)) {
+	address, token, own := startSecure(t)
+	words := []string{"-connect-timeout", "20", "-H", "authorization: Bearer " + token, "-d", `{"text": "milk"}`, address, "argosy.guide.notes.v1.Notes/Add"}
+	out, err := call(append([]string{"-cacert", own.CA, "-cert", own.Cert, "-key", own.Key}, words...)...)
+	if err != nil || !strings.Contains(out, `"id": "1"`) {
+		t.Errorf("with a certificate: %v\n%s", err, out)
+	}
+	for name, refused := range map[string][]string{"without a certificate": {"-cacert", own.CA}, "in the clear": {"-plaintext"}} {
+		words[1] = "2"
+		if out, err := call(append(refused, words...)...); err == nil {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
+
 // install puts the client of Node beside its dependencies, out of the tree, and
 // returns the folder.
 func install(t *testing.T) string {
@@ -147,11 +192,19 @@ func protos(t *testing.T) string {
 func TestNodeCallsAService(t *testing.T) {
 	t.Parallel()
 	dir := install(t)
-	address, token := start(t)
-	env := []string{"NOTES_ADDRESS=" + address, "NOTES_TOKEN=" + token, "NOTES_PROTOS=" + protos(t)}
-	out, err := run(t, dir, env, "node", "--test")
-	if err != nil || !strings.Contains(out, "fail 0") {
-		t.Errorf("%v\n%s", err, out)
+	run := func(t *testing.T, address, token string, more ...string) {
+		env := append(more, "NOTES_ADDRESS="+address, "NOTES_TOKEN="+token, "NOTES_PROTOS="+protos(t))
+		out, err := run(t, dir, env, "node", "--test")
+		if err != nil || !strings.Contains(out, "fail 0") {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
-	t.Log(out)
+	t.Run("in the clear", func(t *testing.T) {
+		address, token := start(t)
+		run(t, address, token)
+	})
+	t.Run("with certificates", func(t *testing.T) {
+		address, token, own := startSecure(t)
+		run(t, address, token, "NOTES_CA="+own.CA, "NOTES_CERT="+own.Cert, "NOTES_KEY="+own.Key)
+	})
 }
