@@ -19,6 +19,7 @@ import (
 
 	"github.com/argosy-go/argosy"
 	"github.com/argosy-go/argosy/argosytest/torture"
+	"github.com/argosy-go/argosy/auth"
 )
 
 // TestAPartitionBetweenTwoServicesHealsWithoutALostOrDoubledOrder runs the shop
@@ -80,6 +81,7 @@ func TestAPartitionBetweenTwoServicesHealsWithoutALostOrDoubledOrder(t *testing.
 type spread struct {
 	night
 	about     argosy.Description
+	ca        *auth.LocalCA
 	processes []*torture.Process // in the order of their start
 }
 
@@ -94,6 +96,9 @@ func newSpread(t *testing.T) *spread {
 		t.Fatal(err)
 	}
 	s.about.Services = slices.DeleteFunc(s.about.Services, func(d argosy.ServiceDescription) bool { return d.Name == "witness" })
+	if s.ca, err = auth.NewLocalCA(auth.LocalCAConfig{Fleet: s.about.Program}); err != nil {
+		t.Fatal(err)
+	}
 	hosts := []string{"broker", "bank", "carrier"}
 	for _, d := range s.about.Services {
 		hosts = append(hosts, d.Name)
@@ -151,8 +156,16 @@ func (s *spread) service(name string) *torture.Process {
 	for _, d := range s.about.Services {
 		grpc, http = append(grpc, d.Name+"="+s.at(d.Name, grpcPort)), append(http, d.Name+"="+s.at(d.Name, httpPort))
 	}
+	tls := filepath.Join(s.dir, "tls")
+	if err := s.ca.Trust(tls); err != nil {
+		s.t.Fatal(err)
+	}
+	cert, err := s.ca.Write(tls, name, name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	args := []string{
-		"--insecure", "--only", name, "--peers", strings.Join(grpc, ","), "--origin", s.url(edgeOf), "--data", s.dir, "--broker", "nats://" + s.at("broker", natsPort),
+		"--only", name, "--tls-cert", cert.Cert, "--tls-key", cert.Key, "--tls-ca", cert.CA, "--peers", strings.Join(grpc, ","), "--origin", s.url(edgeOf), "--data", s.dir, "--broker", "nats://" + s.at("broker", natsPort),
 		"--http", s.at(name, httpPort), "--grpc", s.at(name, grpcPort), "--admin", s.at(name, adminPort),
 		"--banner=false", "--log-format", "json", "--log-level", "warn",
 		"--payment.bank-url", "http://" + s.at("bank", witnessPort), "--shipping.carrier-url", "http://" + s.at("carrier", witnessPort),
