@@ -223,8 +223,13 @@ func (r *rules) change(m *rpc.Method, c *guard.Config) {
 		if !stream || strings.Contains(row, "/") { // a stream may stay open: only a rule of its own ends it
 			take(&m.Deadline, rule.Deadline)
 		}
+		if !stream {
+			take(&c.AttemptTimeout, rule.AttemptTimeout)
+			if rule.HedgeAfter != nil {
+				c.Hedge.On, c.Hedge.MinDelay = *rule.HedgeAfter > 0, *rule.HedgeAfter
+			}
+		}
 		take(&c.MaxAttempts, rule.Attempts)
-		take(&c.AttemptTimeout, rule.AttemptTimeout)
 		take(&c.MaxInFlight, rule.Bulkhead)
 		take(&c.MinLimit, rule.MinLimit)
 		take(&c.FirstPause, rule.Retry.Pause)
@@ -235,9 +240,6 @@ func (r *rules) change(m *rpc.Method, c *guard.Config) {
 		take(&c.Breaker.Pause, rule.Breaker.Pause)
 		take(&c.Breaker.MaxPause, rule.Breaker.MaxPause)
 		take(&c.Breaker.Probes, rule.Breaker.Probes)
-		if rule.HedgeAfter != nil {
-			c.Hedge.On, c.Hedge.MinDelay = *rule.HedgeAfter > 0, *rule.HedgeAfter
-		}
 	}
 }
 

@@ -151,6 +151,25 @@ limits:
 	}
 }
 
+func TestARuleOfAServiceHoldsWhereTheContractAllows(t *testing.T) {
+	services := append(ruled()[:3:3], serving("caller", nil, func(s *argosy.Setup) { argosy.Client(s, orderpb.NewOrdersClient) }))
+	p := program(t, services...)
+	p.Args = append(p.Args, "--guard=order.deadline=7s,order.attempt-timeout=3s,order.hedge-after=50ms,order.bulkhead=9")
+	f := start(t, p)
+	type policies struct{ deadline, attempt, hedge time.Duration }
+	want := map[string]policies{
+		orderpb.Orders_GetOrder_FullMethodName:   {7 * time.Second, 3 * time.Second, 50 * time.Millisecond},
+		orderpb.Orders_PlaceOrder_FullMethodName: {7 * time.Second, 3 * time.Second, 0},
+		orderpb.Orders_WatchOrder_FullMethodName: {}, // a stream: none of the three
+	}
+	for _, m := range shown[argosy.Guards](t, f, "/guards").Clients[0].Methods {
+		w, ok := want[m.Method]
+		if got := (policies{m.Deadline, m.AttemptTimeout, m.HedgeAfter}); ok && got != w || m.MaxInFlight != 9 {
+			t.Errorf("%s has %v and %d in flight, want %v and 9", m.Method, got, m.MaxInFlight, w)
+		}
+	}
+}
+
 func TestQuotasOfKindsOfCallersStandInPlaceOfTheQuota(t *testing.T) {
 	p := program(t, serving("greeter", hello))
 	p.Args = append(p.Args, "--quota=1000", "--quotas=anonymous.rate=0.001,anonymous.burst=2")
