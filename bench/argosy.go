@@ -38,6 +38,9 @@ func program(o options, c *clients, args ...string) argosy.Program {
 			return nil
 		}}
 	}
+	if f := o.files(); o.secure() {
+		args = append(args, "--tls-cert", f.Cert, "--tls-key", f.Key, "--tls-ca", f.CA)
+	}
 	return argosy.Program{
 		Name: "bench", Stderr: os.Stderr, Env: os.LookupEnv,
 		Services: []argosy.Service{

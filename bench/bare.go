@@ -7,10 +7,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/argosy-go/argosy/auth"
 	inventorypb "github.com/argosy-go/argosy/shop/gen/inventory/v1"
 )
 
@@ -20,7 +22,11 @@ func serveBare(_ context.Context, o options, in io.Reader, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	s := grpc.NewServer()
+	secured, err := secured(o)
+	if err != nil {
+		return err
+	}
+	s := grpc.NewServer(grpc.Creds(secured))
 	inventorypb.RegisterInventoryServer(s, inventory{})
 	testpb.RegisterTestServiceServer(s, echo{})
 	served := make(chan error, 1)
@@ -52,8 +58,29 @@ func loadBareWithHeaders(ctx context.Context, o options, in io.Reader, out io.Wr
 	})
 }
 
+// secured returns how the processes of a bare side talk: in the clear, or with
+// the same TLS as those of Argosy.
+func secured(o options) (credentials.TransportCredentials, error) {
+	if !o.secure() {
+		return insecure.NewCredentials(), nil
+	}
+	f := o.files()
+	t, err := auth.OpenTLS(auth.TLSConfig{Cert: f.Cert, Key: f.Key, CA: f.CA})
+	if err != nil {
+		return nil, err
+	}
+	if o.role == "serve" {
+		return credentials.NewTLS(t.Server()), nil
+	}
+	return credentials.NewTLS(t.Client(served[0])), nil
+}
+
 func loadGRPC(ctx context.Context, o options, in io.Reader, out io.Writer, call func(context.Context) (context.Context, context.CancelFunc)) error {
-	conn, err := grpc.NewClient(o.target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	secured, err := secured(o)
+	if err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient(o.target, grpc.WithTransportCredentials(secured))
 	if err != nil {
 		return err
 	}

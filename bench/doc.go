@@ -10,7 +10,8 @@
 // sides. The bare sides have none of that; "bare+headers" sends the deadline and
 // the metadata that a call of Argosy has, and does nothing with them. What is
 // served is a contract of the shop with a handler that does nothing, so that the
-// difference is the path.
+// difference is the path. Over TLS both sides have the same certificates, and
+// check them in the same way.
 //
 // Servers and clients are processes of their own, so that each has its own
 // processor time (user and system, getrusage(2)) and its own allocations. One

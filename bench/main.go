@@ -66,6 +66,9 @@ func measure(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer os.RemoveAll(dir)
 	o.dir = dir
+	if err := certify(dir); err != nil {
+		return err
+	}
 	for _, m := range measurements {
 		if !strings.Contains(m.name, o.only) {
 			continue

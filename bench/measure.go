@@ -23,6 +23,8 @@ var measurements = []measurement{
 	{"gRPC, unary, 1 in flight", "unary", 1, []string{"bare", "bare+headers", "argosy"}},
 	{"gRPC, unary, 64 in flight", "unary", 64, []string{"bare", "bare+headers", "argosy", "kratos"}},
 	{"gRPC, ping-pong on one stream", "stream", 1, []string{"bare", "argosy"}},
+	{"gRPC over TLS, unary, 1 in flight", "unary", 1, []string{"bare, TLS", "argosy, TLS"}},
+	{"gRPC over TLS, unary, 64 in flight", "unary", 64, []string{"bare, TLS", "argosy, TLS"}},
 	{"REST, GET, 16 in flight", "get", 16, []string{"net/http, protojson", "net/http, encoding/json", "argosy"}},
 	{"REST, POST, 16 in flight", "post", 16, []string{"net/http, protojson", "net/http, encoding/json", "argosy"}},
 }
