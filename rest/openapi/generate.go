@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
@@ -106,17 +107,28 @@ func (g *generator) service(sd protoreflect.ServiceDescriptor) error {
 		}
 	}
 	if served {
-		g.doc.Tags = append(g.doc.Tags, tag{string(sd.Name()), cmp.Or(comment(sd), string(sd.FullName()))})
+		g.doc.Tags = append(g.doc.Tags, tag{nameOf(sd), cmp.Or(comment(sd), string(sd.FullName()))})
 	}
 	return nil
+}
+
+// nameOf returns the name of a service, with its version from the second on:
+// several may be served side by side, and operations need names of their own.
+func nameOf(sd protoreflect.Descriptor) string {
+	pkg := string(sd.ParentFile().Package())
+	version := pkg[strings.LastIndexByte(pkg, '.')+1:]
+	if n, err := strconv.Atoi(strings.TrimPrefix(version, "v")); err != nil || n < 2 || version[0] != 'v' {
+		return string(sd.Name())
+	}
+	return string(sd.Name()) + "V" + version[1:]
 }
 
 // operation adds the n-th binding of a method.
 func (g *generator) operation(m protoreflect.MethodDescriptor, rule httprule.Rule, n int) error {
 	text := comment(m)
 	op := &operation{
-		OperationID: string(m.Parent().Name()) + "_" + string(m.Name()),
-		Tags:        []string{string(m.Parent().Name())},
+		OperationID: nameOf(m.Parent()) + "_" + string(m.Name()),
+		Tags:        []string{nameOf(m.Parent())},
 		Summary:     firstSentence(cmp.Or(text, string(m.Name()))), Description: cmp.Or(text, string(m.Name())),
 		Deprecated: isDeprecated(m),
 	}

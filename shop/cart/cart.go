@@ -18,7 +18,7 @@ import (
 	"github.com/argosy-go/argosy/event"
 	"github.com/argosy-go/argosy/fault"
 	cartpb "github.com/argosy-go/argosy/shop/gen/cart/v1"
-	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v1"
+	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v2"
 	"github.com/argosy-go/argosy/shop/prices"
 	"github.com/argosy-go/argosy/store"
 )

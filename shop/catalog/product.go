@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -12,8 +13,9 @@ import (
 
 	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/idempotency"
-	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v1"
+	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v2"
 	moneypb "github.com/argosy-go/argosy/shop/gen/money/v1"
+	"github.com/argosy-go/argosy/shop/seed"
 	"github.com/argosy-go/argosy/store"
 )
 
@@ -24,6 +26,8 @@ const (
 	maxBatch    = 200
 	maxPrice    = 10_000_000
 	columns     = "id, name, category, emoji, description, currency, price, price_version"
+	abroad      = "CHF" // what the shop sells in beside the currency of its home
+	home        = 0     // the place of the price in the shop's own currency, which each product has
 )
 
 func money(currency string, minor int64) *moneypb.Money {
@@ -122,25 +126,51 @@ func (c *catalog) BatchGetProducts(ctx context.Context, req *catalogpb.BatchGetP
 
 // SetPrice implements catalogpb.CatalogServer.
 func (c *catalog) SetPrice(ctx context.Context, req *catalogpb.SetPriceRequest) (*catalogpb.Product, error) {
-	if m := req.Price.GetMinorUnits(); m <= 0 || m > maxPrice {
-		return nil, fault.Invalid("price.minorUnits", "between 1 and %d", maxPrice)
+	if err := checkAmount("minorUnits", req.MinorUnits); err != nil {
+		return nil, err
+	}
+	if req.Currency != seed.Currency && req.Currency != abroad {
+		return nil, fault.Invalid("currency", "the shop sells in %s and %s", seed.Currency, abroad)
 	}
 	return idempotency.Do(ctx, c.db, req, func(ctx context.Context, tx *store.Tx) (*catalogpb.Product, error) {
 		p, err := get(ctx, tx, req.ProductId)
 		if err != nil {
 			return nil, err
 		}
-		if req.Price.Currency != p.Price.Currency {
-			return nil, fault.Invalid("price.currency", "the product is sold in %s", p.Price.Currency)
-		}
-		p.Price, p.PriceVersion = req.Price, p.PriceVersion+1
-		_, err = tx.ExecContext(ctx, "UPDATE products SET price = $1, price_version = $2 WHERE id = $3", p.Price.MinorUnits, p.PriceVersion, p.Id)
-		if err != nil {
-			return nil, err
-		}
-		c.announce(tx, p)
-		return p, nil
+		return p, c.setPrice(ctx, tx, p, money(req.Currency, req.MinorUnits))
 	})
+}
+
+func checkAmount(field string, minor int64) error {
+	if minor <= 0 || minor > maxPrice {
+		return fault.Invalid(field, "between 1 and %d", maxPrice)
+	}
+	return nil
+}
+
+// setPrice gives p a new price in a currency.
+func (c *catalog) setPrice(ctx context.Context, tx *store.Tx, p *catalogpb.Product, amount *moneypb.Money) error {
+	i := slices.IndexFunc(p.Prices, func(p *catalogpb.Price) bool { return p.Amount.Currency == amount.Currency })
+	if i < 0 {
+		i = len(p.Prices)
+		p.Prices = append(p.Prices, &catalogpb.Price{})
+	}
+	price := p.Prices[i]
+	price.Amount, price.Version = amount, price.Version+1
+	var err error
+	if i == home {
+		_, err = tx.ExecContext(ctx, "UPDATE products SET price = $1, price_version = $2 WHERE id = $3", amount.MinorUnits, price.Version, p.Id)
+	} else {
+		_, err = tx.ExecContext(ctx, `
+			INSERT INTO further_prices (product_id, currency, price, version) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (product_id, currency) DO UPDATE SET price = excluded.price, version = excluded.version`,
+			p.Id, amount.Currency, amount.MinorUnits, price.Version)
+	}
+	if err != nil {
+		return err
+	}
+	c.announce(tx, p, i)
+	return nil
 }
 
 func get(ctx context.Context, q store.Querier, id string) (*catalogpb.Product, error) {
@@ -154,8 +184,12 @@ func get(ctx context.Context, q store.Querier, id string) (*catalogpb.Product, e
 	return found[0], nil
 }
 
-func query(ctx context.Context, q store.Querier, sqlText string, args ...any) ([]*catalogpb.Product, error) {
-	rows, err := q.QueryContext(ctx, sqlText, args...)
+// query returns the products that a SELECT of columns finds, by name.
+func query(ctx context.Context, q store.Querier, products string, args ...any) ([]*catalogpb.Product, error) {
+	rows, err := q.QueryContext(ctx, `
+		SELECT p.id, p.name, p.category, p.emoji, p.description, p.currency, p.price, p.price_version, f.currency, f.price, f.version
+		FROM (`+products+`) AS p LEFT JOIN further_prices AS f ON f.product_id = p.id
+		ORDER BY p.name, p.id, f.currency`, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -166,16 +200,28 @@ func query(ctx context.Context, q store.Querier, sqlText string, args ...any) ([
 		if err != nil {
 			return nil, err
 		}
+		if last := len(all) - 1; last >= 0 && all[last].Id == p.Id {
+			all[last].Prices = append(all[last].Prices, p.Prices[home+1:]...)
+			continue
+		}
 		all = append(all, p)
 	}
 	return all, rows.Err()
 }
 
+// scan reads a product with one of its further prices, if it has any.
 func scan(rows *sql.Rows) (*catalogpb.Product, error) {
-	p := &catalogpb.Product{Price: &moneypb.Money{}}
-	err := rows.Scan(&p.Id, &p.Name, &p.Category, &p.Emoji, &p.Description, &p.Price.Currency, &p.Price.MinorUnits, &p.PriceVersion)
+	p, price := &catalogpb.Product{}, &catalogpb.Price{Amount: &moneypb.Money{}}
+	var currency sql.NullString
+	var minor, version sql.NullInt64
+	err := rows.Scan(&p.Id, &p.Name, &p.Category, &p.Emoji, &p.Description, &price.Amount.Currency, &price.Amount.MinorUnits, &price.Version,
+		&currency, &minor, &version)
 	if err != nil {
 		return nil, errors.Join(err, rows.Close())
+	}
+	p.Prices = append(p.Prices, price)
+	if currency.Valid {
+		p.Prices = append(p.Prices, &catalogpb.Price{Amount: money(currency.String, minor.Int64), Version: version.Int64})
 	}
 	return p, nil
 }

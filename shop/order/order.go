@@ -22,7 +22,7 @@ import (
 	"github.com/argosy-go/argosy"
 	"github.com/argosy-go/argosy/event"
 	"github.com/argosy-go/argosy/saga"
-	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v1"
+	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v2"
 	inventorypb "github.com/argosy-go/argosy/shop/gen/inventory/v1"
 	orderpb "github.com/argosy-go/argosy/shop/gen/order/v1"
 	paymentpb "github.com/argosy-go/argosy/shop/gen/payment/v1"
@@ -66,7 +66,7 @@ func setup(s *argosy.Setup) error {
 	o.placed = event.Publishes[*orderpb.OrderPlaced](s)
 	o.confirmed = event.Publishes[*orderpb.OrderConfirmed](s)
 	o.cancelled = event.Publishes[*orderpb.OrderCancelled](s)
-	event.Consume(s, o.prices.OnProductPriced)
+	event.Consume(s, o.prices.OnProductPricedV1)
 	event.Consume(s, o.onShipmentDelivered)
 	o.fulfil = saga.Define(s, "fulfil-order",
 		saga.Do("reserve", saga.Call(o.inventory.Reserve, reserveOf)).Undo(saga.Call(o.inventory.Release, releaseOf)),

@@ -21,7 +21,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/argosy-go/argosy/fault"
-	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v1"
+	catalogv1 "github.com/argosy-go/argosy/shop/gen/catalog/v1"
+	catalogpb "github.com/argosy-go/argosy/shop/gen/catalog/v2"
 	moneypb "github.com/argosy-go/argosy/shop/gen/money/v1"
 	"github.com/argosy-go/argosy/store"
 )
@@ -62,7 +63,11 @@ func (b *Book) Offers(ctx context.Context, ids []string) (offers map[string]Offe
 	case codes.OK:
 		offers = make(map[string]Offer, len(found.Products))
 		for _, p := range found.Products {
-			offers[p.Id] = Offer{p.Name, p.Price.GetMinorUnits()}
+			for _, price := range p.Prices {
+				if price.Amount.GetCurrency() == Currency {
+					offers[p.Id] = Offer{p.Name, price.Amount.GetMinorUnits()}
+				}
+			}
 		}
 		return offers, time.Time{}, nil
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
@@ -97,11 +102,26 @@ func (b *Book) remembered(ctx context.Context, ids []string, away error) (map[st
 
 // OnProductPriced remembers a price for when the catalog is away.
 func (b *Book) OnProductPriced(ctx context.Context, tx *store.Tx, e *catalogpb.ProductPriced) error {
+	if e.Price.GetAmount().GetCurrency() != Currency {
+		return nil
+	}
+	return b.remember(ctx, tx, e)
+}
+
+// OnProductPricedV1 is OnProductPriced for a service that still consumes version
+// 1 of the event, which tells of no other currency.
+func (b *Book) OnProductPricedV1(ctx context.Context, tx *store.Tx, e *catalogv1.ProductPriced) error {
+	return b.remember(ctx, tx, &catalogpb.ProductPriced{
+		ProductId: e.ProductId, Name: e.Name, Price: &catalogpb.Price{Amount: e.Price, Version: e.PriceVersion}, Time: e.Time,
+	})
+}
+
+func (b *Book) remember(ctx context.Context, tx *store.Tx, e *catalogpb.ProductPriced) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO prices (product_id, name, currency, amount, version, at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (product_id) DO UPDATE
 		SET name = excluded.name, currency = excluded.currency, amount = excluded.amount, version = excluded.version, at = excluded.at
 		WHERE excluded.version > prices.version`,
-		e.ProductId, e.Name, e.Price.GetCurrency(), e.Price.GetMinorUnits(), e.PriceVersion, store.At(e.Time.AsTime()))
+		e.ProductId, e.Name, e.Price.GetAmount().GetCurrency(), e.Price.GetAmount().GetMinorUnits(), e.Price.GetVersion(), store.At(e.Time.AsTime()))
 	return err
 }

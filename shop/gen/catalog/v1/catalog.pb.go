@@ -419,7 +419,9 @@ func (x *SetPriceRequest) GetPrice() *v1.Money {
 	return nil
 }
 
-// ProductPriced says what a product costs from now on.
+// ProductPriced says what a product costs from now on, at home: a consumer of
+// this version takes each price that it hears of for the price. It is published
+// beside that of version 2 until nobody consumes it.
 type ProductPriced struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	ProductId     string                 `protobuf:"bytes,1,opt,name=product_id,json=productId,proto3" json:"product_id,omitempty"`
@@ -535,13 +537,25 @@ const file_argosy_shop_catalog_v1_catalog_proto_rawDesc = "" +
 	"\rprice_version\x18\x04 \x01(\x03R\fpriceVersion\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time:\x10\x8a\xb2\x19\f\n" +
 	"\n" +
-	"product_id2\xba\x04\n" +
-	"\aCatalog\x12\x88\x01\n" +
-	"\fListProducts\x12+.argosy.shop.catalog.v1.ListProductsRequest\x1a,.argosy.shop.catalog.v1.ListProductsResponse\"\x1d\x8a\xb2\x19\x02\b\x01\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/products\x90\x02\x01\x12|\n" +
+	"product_id2\xf8\a\n" +
+	"\aCatalog\x12\xfb\x01\n" +
+	"\fListProducts\x12+.argosy.shop.catalog.v1.ListProductsRequest\x1a,.argosy.shop.catalog.v1.ListProductsResponse\"\x8f\x01\x8a\xb2\x19\x02\b\x01\xa2\xb2\x19n\n" +
 	"\n" +
-	"GetProduct\x12).argosy.shop.catalog.v1.GetProductRequest\x1a\x1f.argosy.shop.catalog.v1.Product\"\"\x8a\xb2\x19\x02\b\x01\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/products/{id}\x90\x02\x01\x12\x8d\x01\n" +
-	"\x10BatchGetProducts\x12/.argosy.shop.catalog.v1.BatchGetProductsRequest\x1a0.argosy.shop.catalog.v1.BatchGetProductsResponse\"\x16\x8a\xb2\x19\t\x12\aservice\x92\xb2\x19\x02\b\x01\x90\x02\x01\x12\x95\x01\n" +
-	"\bSetPrice\x12'.argosy.shop.catalog.v1.SetPriceRequest\x1a\x1f.argosy.shop.catalog.v1.Product\"?\x8a\xb2\x19\t\x12\asupport\x98\xb2\x19\x01\x82\xd3\xe4\x93\x02(:\x05price\x1a\x1f/v1/products/{product_id}/priceB;Z9github.com/argosy-go/argosy/shop/gen/catalog/v1;catalogpbb\x06proto3"
+	"2026-11-23\x12\n" +
+	"2027-05-31\x1aFhttps://github.com/argosy-go/argosy/blob/main/docs/guide/versioning.md\"\f/v2/products\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/products\x90\x02\x01\x12\xef\x01\n" +
+	"\n" +
+	"GetProduct\x12).argosy.shop.catalog.v1.GetProductRequest\x1a\x1f.argosy.shop.catalog.v1.Product\"\x94\x01\x8a\xb2\x19\x02\b\x01\xa2\xb2\x19n\n" +
+	"\n" +
+	"2026-11-23\x12\n" +
+	"2027-05-31\x1aFhttps://github.com/argosy-go/argosy/blob/main/docs/guide/versioning.md\"\f/v2/products\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/products/{id}\x90\x02\x01\x12\xf1\x01\n" +
+	"\x10BatchGetProducts\x12/.argosy.shop.catalog.v1.BatchGetProductsRequest\x1a0.argosy.shop.catalog.v1.BatchGetProductsResponse\"z\x8a\xb2\x19\t\x12\aservice\x92\xb2\x19\x02\b\x01\xa2\xb2\x19`\n" +
+	"\n" +
+	"2026-11-23\x12\n" +
+	"2027-05-31\x1aFhttps://github.com/argosy-go/argosy/blob/main/docs/guide/versioning.md\x90\x02\x01\x12\x88\x02\n" +
+	"\bSetPrice\x12'.argosy.shop.catalog.v1.SetPriceRequest\x1a\x1f.argosy.shop.catalog.v1.Product\"\xb1\x01\x8a\xb2\x19\t\x12\asupport\x98\xb2\x19\x01\xa2\xb2\x19n\n" +
+	"\n" +
+	"2026-11-23\x12\n" +
+	"2027-05-31\x1aFhttps://github.com/argosy-go/argosy/blob/main/docs/guide/versioning.md\"\f/v2/products\x82\xd3\xe4\x93\x02(:\x05price\x1a\x1f/v1/products/{product_id}/priceB;Z9github.com/argosy-go/argosy/shop/gen/catalog/v1;catalogpbb\x06proto3"
 
 var (
 	file_argosy_shop_catalog_v1_catalog_proto_rawDescOnce sync.Once

@@ -29,7 +29,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Catalog knows the products and what they cost.
+// Catalog knows the products and what they cost at home. In version 2 they have
+// a price in each currency that they are sold in.
 type CatalogClient interface {
 	// ListProducts returns a page of products, by name.
 	ListProducts(ctx context.Context, in *ListProductsRequest, opts ...grpc.CallOption) (*ListProductsResponse, error)
@@ -94,7 +95,8 @@ func (c *catalogClient) SetPrice(ctx context.Context, in *SetPriceRequest, opts 
 // All implementations must embed UnimplementedCatalogServer
 // for forward compatibility.
 //
-// Catalog knows the products and what they cost.
+// Catalog knows the products and what they cost at home. In version 2 they have
+// a price in each currency that they are sold in.
 type CatalogServer interface {
 	// ListProducts returns a page of products, by name.
 	ListProducts(context.Context, *ListProductsRequest) (*ListProductsResponse, error)
