@@ -16,7 +16,9 @@ import (
 )
 
 // reveals answers with the authorization that a call brought.
-type reveals struct{ pb.UnimplementedTestServiceServer }
+type reveals struct {
+	pb.UnimplementedTestServiceServer
+}
 
 func (reveals) UnaryCall(ctx context.Context, _ *pb.SimpleRequest) (*pb.SimpleResponse, error) {
 	md, _ := metadata.FromIncomingContext(ctx)

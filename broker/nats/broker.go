@@ -16,6 +16,12 @@ import (
 
 const (
 	reconnectPause = 200 * time.Millisecond
+
+	// A connection that says nothing for so many pings is broken: one that is
+	// cut silently would else be found by the next thing that is sent on it, or
+	// after the four minutes of the client's own default.
+	pingInterval = 10 * time.Second
+	pingsMissed  = 2
 	// flushWithin bounds how long Close waits for the server to read the last acks.
 	flushWithin = time.Second
 )
@@ -57,6 +63,7 @@ func options(o broker.OpenOptions) []nats.Option {
 	}
 	return []nats.Option{
 		nats.Name(o.Name), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectPause), nats.ReconnectBufSize(-1),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsMissed),
 		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
 			if !nc.IsClosed() {
 				log.Warn("the connection to the broker is lost; it is tried again", "error", err)

@@ -4,6 +4,7 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -97,4 +98,16 @@ func FuzzDurable(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestASilentConnectionIsFoundWithinAMinute(t *testing.T) {
+	o := nats.GetDefaultOptions()
+	for _, set := range options(broker.OpenOptions{}) {
+		if err := set(&o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found := o.PingInterval * time.Duration(o.MaxPingsOut+1); found > time.Minute {
+		t.Errorf("it is found after %s", found)
+	}
 }
