@@ -18,8 +18,11 @@ type Description struct {
 	Data string `json:"data"`
 	// Store and Broker are the schemes of the chosen engines, as in "sqlite":
 	// the rest of their URLs may hold a password.
-	Store    string               `json:"store"`
-	Broker   string               `json:"broker"`
+	Store  string `json:"store"`
+	Broker string `json:"broker"`
+	// TLS tells what the settings say of calls between processes: "files" when
+	// they give certificates, "insecure" when they want none, else "".
+	TLS      string               `json:"tls,omitempty"`
 	Services []ServiceDescription `json:"services"`
 }
 
@@ -45,7 +48,7 @@ var errDescribed = errors.New("described")
 
 // describe prints what the services declared.
 func (p *Program) describe(every []*service.Setup, set settings) error {
-	d := Description{Program: p.Name, Version: version.String(), Data: set.Data, Store: scheme(set.Store), Broker: scheme(set.Broker)}
+	d := Description{Program: p.Name, Version: version.String(), Data: set.Data, Store: scheme(set.Store), Broker: scheme(set.Broker), TLS: set.tls()}
 	for _, s := range every {
 		d.Services = append(d.Services, describeService(s))
 	}

@@ -48,6 +48,17 @@ func (f *Fleet) openTLS(ctx context.Context) error {
 	return nil
 }
 
+// tls tells what the settings say of calls between processes: see [Description].
+func (s settings) tls() string {
+	switch {
+	case s.TLSCert != "":
+		return "files"
+	case s.Insecure:
+		return "insecure"
+	}
+	return ""
+}
+
 // credentials returns how this process connects to a service that runs elsewhere.
 func (f *Fleet) credentials(service string) credentials.TransportCredentials {
 	switch {

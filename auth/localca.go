@@ -126,13 +126,18 @@ func certificatePEM(der []byte) []byte {
 // the settings --tls-cert, --tls-key and --tls-ca.
 type TLSFiles struct{ Cert, Key, CA string }
 
+// LocalFiles returns where [LocalCA.Write] puts the certificate of the process.
+func LocalFiles(dir, name string) TLSFiles {
+	file := filepath.Join(dir, name+".pem")
+	return TLSFiles{Cert: file, Key: file, CA: bundleFile(dir)}
+}
+
 // Write makes a certificate for the process called name, which runs the
 // services, and writes it to the directory with its key, as name.pem: in one
 // file, so that nobody ever reads the one without the other. The bundle that it
 // is to be believed by, ca.crt, is as [LocalCA.Trust] leaves it.
 func (ca *LocalCA) Write(dir, name string, services ...string) (TLSFiles, error) {
-	file := filepath.Join(dir, name+".pem")
-	f := TLSFiles{Cert: file, Key: file, CA: bundleFile(dir)}
+	f := LocalFiles(dir, name)
 	if name == "" || filepath.Base(name) != name {
 		return f, fmt.Errorf("auth: %q cannot be the name of a certificate's file", name)
 	}
@@ -143,7 +148,7 @@ func (ca *LocalCA) Write(dir, name string, services ...string) (TLSFiles, error)
 	if err := ca.Trust(dir); err != nil {
 		return f, err
 	}
-	return f, replaceFile(file, append(cert, key...), 0o600)
+	return f, replaceFile(f.Cert, append(cert, key...), 0o600)
 }
 
 // Trust adds the CA to the bundle of the directory, ca.crt, which the processes

@@ -35,8 +35,10 @@ type running struct {
 	env     []string // of every process
 	board   *board
 	meter   meter
-	begun   time.Time
-	broken  chan error // one process cannot be started
+
+	certificates *certificates // nil: argosy up makes none
+	begun        time.Time
+	broken       chan error // one process cannot be started
 
 	mu        sync.Mutex
 	processes map[string]*supervise.Process
@@ -56,6 +58,9 @@ func (f *upFlags) up(ctx context.Context, a *app, p *program, w wishes) error {
 		return err
 	}
 	defer release()
+	if err := r.certify(w); err != nil {
+		return err
+	}
 	var names []string
 	for _, u := range r.units {
 		names = append(names, u.Name)
@@ -64,7 +69,9 @@ func (f *upFlags) up(ctx context.Context, a *app, p *program, w wishes) error {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
 	r.board = newBoard(&a.screen, a.asJSON(), names, func(s *screen) error { return r.state().show(s, &r.meter) })
+	stop := r.keepCertificates()
 	err = r.run(ctx, signals)
+	stop()
 	r.board.close()
 	return errors.Join(err, os.Remove(stateFile(p.about.Data)))
 }
@@ -341,6 +348,9 @@ func (r *running) announce() {
 		text += "\n  page     " + s.Edge
 	}
 	text += "\n  data     " + r.program.about.Data
+	if r.certificates != nil {
+		text += "\n  calls    between processes are proved and encrypted: certificates in " + r.certificates.dir
+	}
 	text += "\n  admin    export ARGOSY_ADMIN_URL=" + s.admins()
 	text += "\nCtrl-C drains and stops; a second one kills."
 	r.board.event(entry{Event: "ready", Line: s.Edge, Took: took.Seconds()}, text)
