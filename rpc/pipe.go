@@ -200,6 +200,7 @@ func (p *pipe) received(msg proto.Message, ok bool) (proto.Message, error) {
 	if ok {
 		return msg, nil
 	}
+	p.finish(p.err) // before its reader knows
 	p.t.fill(p.opts)
 	if p.err != nil {
 		return nil, p.err
