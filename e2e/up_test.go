@@ -371,7 +371,6 @@ func TestWhatCannotBeRunIsRefusedBeforeAnythingIsStarted(t *testing.T) {
 		says string
 	}{
 		"replicas on SQLite":           {[]string{"--replicas", "order=2"}, 2, "2 replicas of order need a store that they share"},
-		"replicas of the edge":         {[]string{"--replicas", "web=2"}, 2, "web is the edge"},
 		"replicas of nothing":          {[]string{"--replicas", "ordr=2"}, 2, "did you mean order?"},
 		"a service that does not run":  {[]string{"--only", "order,catalog,inventory,shipping"}, 2, "order calls payment, which does not run"},
 		"a service that is not there":  {[]string{"--only", "orders"}, 2, "did you mean order?"},
