@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -136,27 +137,39 @@ func (rt *route) decodeBody(msg protoreflect.Message, data []byte, allowUnknown 
 func decodeJSON(data []byte, m proto.Message, prefix string, allowUnknown bool) error {
 	err := protojson.UnmarshalOptions{DiscardUnknown: allowUnknown, RecursionLimit: maxDepth}.Unmarshal(data, m)
 	if err == nil {
-		return nil
+		return checkSyntax(data, prefix)
 	}
 	what, line, column := explain(err)
-	field := prefix
-	if line > 0 || what == cutOff {
-		at := len(data)
-		if line > 0 {
-			at = offsetOf(data, line, column)
-		}
-		if below := locate(data, at); prefix == "" {
-			field = below
-		} else if below != "" && below[0] != '[' {
-			field += "." + below
-		} else {
-			field += below
-		}
-	}
-	if field == "" {
-		field = "body"
+	field := cmp.Or(prefix, "body")
+	switch {
+	case line > 0:
+		field = below(prefix, data, offsetOf(data, line, column))
+	case what == cutOff:
+		field = below(prefix, data, len(data))
 	}
 	return fault.Invalid(field, "%s", what).Wrap(err)
+}
+
+// checkSyntax refuses what protojson takes though it is not JSON: a number
+// without the digits of its exponent, as 1e.
+func checkSyntax(data []byte, prefix string) error {
+	if json.Valid(data) {
+		return nil
+	}
+	at, err := len(data), json.Unmarshal(data, new(json.RawMessage))
+	if s, ok := errors.AsType[*json.SyntaxError](err); ok {
+		at = int(s.Offset) - 1 // it counts the byte that is wrong
+	}
+	return fault.Invalid(below(prefix, data, at), "is not JSON").Wrap(err)
+}
+
+// below returns the path of what is at an offset, below a prefix.
+func below(prefix string, data []byte, at int) string {
+	path := locate(data, at)
+	if prefix != "" && path != "" && path[0] != '[' {
+		prefix += "."
+	}
+	return cmp.Or(prefix+path, "body")
 }
 
 // cutOff is said of JSON that ends too early; protojson does not say where.

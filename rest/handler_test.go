@@ -85,6 +85,7 @@ func TestBadRequestsAreRefusedByFieldName(t *testing.T) {
 		{name: "two of a oneof", line: "POST /v1/echo", body: `{"choiceText":"a","choiceNumber":2}`, status: 400, field: "choiceNumber"},
 		{name: "over-deep JSON", line: "POST /v1/echo", body: `{"nested":` + deep + `}`, status: 400},
 		{name: "an unknown field", line: "POST /v1/echo", body: `{"nested":{"bad":1}}`, status: 400, field: "nested.bad"},
+		{name: "a number without the digits of its exponent", line: "POST /v1/echo", body: `{"items":[{"number":1},{"number":2e}]}`, status: 400, field: "items[1].number"},
 		{name: "an unknown field in a list", line: "POST /v1/echo", body: `{"items":[{}, {"number":1,"bad":{}}]}`, status: 400, field: "items[1].bad"},
 		{name: "an unknown enum name", line: "POST /v1/echo", body: `{"kinds":["NOVEL","POEM"]}`, status: 400, field: "kinds[1]"},
 		{name: "integer overflow", line: "POST /v1/echo", body: `{"number":2147483648}`, status: 400, field: "number"},
