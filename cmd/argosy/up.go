@@ -52,7 +52,7 @@ Exit codes: 0 after a clean drain, 1 when something failed or a second signal
 killed it, 2 for what cannot be run, before anything is started.`,
 		Example: `  argosy up ./shop
   argosy up ./shop --replicas order=3,payment=2 --store postgres://localhost/shop
-  argosy up ./shop --only order,inventory,catalog --peers payment=10.0.0.2:9090,shipping=10.0.0.3:9090
+  argosy up ./shop --only order,inventory,catalog --peers payment=10.0.0.2:9090,shipping=10.0.0.3:9090 -- --insecure
   argosy up ./shop --broker nats://10.0.0.5:4222 -- --order.max-lines 20
   argosy up ./shop --one-process
   argosy up --status ./shop`,
