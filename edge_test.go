@@ -43,6 +43,16 @@ func twoProcesses(t *testing.T, back, front argosy.Service) (edge *argosy.Fleet)
 	return start(t, near)
 }
 
+func TestNobodyOutsideLearnsWhereAServiceIs(t *testing.T) {
+	p := program(t, serving("greeter", hello), serving("other", nil))
+	p.Args = append(p.Args, "--only=other", "--edge", "--peers=greeter=127.0.0.1:1") // nobody listens there
+	url := "http://" + start(t, p).Addrs().HTTP
+	code, body := post(t, url+"/v1/greetings", `{"name":"Ada"}`)
+	if code != 503 || !strings.Contains(body, rpc.ReasonUnreachable) || strings.Contains(body, "127.0.0.1") || strings.Contains(body, "argosy_") {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
 func TestTheEdgeServesTheRoutesOfServicesElsewhere(t *testing.T) {
 	keys := make(chan string, 1)
 	var tries atomic.Int32

@@ -2,9 +2,11 @@ package fault
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -116,7 +118,7 @@ const reasonURN = "urn:argosy:reason:"
 func (e *Error) Problem() Problem {
 	p := Problem{
 		Type: "about:blank", Status: e.HTTPStatus(), Detail: e.Message, Code: codeName(e.Code),
-		Reason: e.Reason, Service: e.Service, Metadata: e.Metadata, NotDone: e.NotDone,
+		Reason: e.Reason, Service: e.Service, Metadata: outward(e.Metadata), NotDone: e.NotDone,
 		RetryAfterMs: e.RetryAfter.Milliseconds(),
 	}
 	if e.Reason != "" {
@@ -129,6 +131,23 @@ func (e *Error) Problem() Problem {
 		p.Violations = append(p.Violations, ProblemViolation(v))
 	}
 	return p
+}
+
+// ownMetadata begins the keys that the layers of a fleet tell each other by.
+const ownMetadata = "argosy_"
+
+// outward returns the metadata without what is nothing for callers outside.
+func outward(metadata map[string]string) map[string]string {
+	var own bool
+	for k := range metadata {
+		own = own || strings.HasPrefix(k, ownMetadata)
+	}
+	if !own {
+		return metadata
+	}
+	metadata = maps.Clone(metadata)
+	maps.DeleteFunc(metadata, func(k, _ string) bool { return strings.HasPrefix(k, ownMetadata) })
+	return metadata
 }
 
 // FromProblem is the inverse of [Error.Problem].

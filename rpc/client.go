@@ -60,6 +60,7 @@ type Client struct {
 	tracer  trace.Tracer
 	target  *guard.Target
 	methods map[string]*guarded
+	away    *unreachable
 }
 
 // guarded is a method with its policies.
@@ -107,6 +108,7 @@ func NewClient(c ClientConfig) *Client {
 	cl := &Client{
 		c: c, tracer: c.Telemetry.TracerOf(c.From), methods: map[string]*guarded{},
 		target: guard.NewTarget(string(c.Contract.FullName()), c.Guard),
+		away:   &unreachable{contract: c.Contract.FullName(), log: c.Telemetry.Logger(c.From)},
 	}
 	for name, m := range methods {
 		cl.methods[name] = &guarded{Method: m, Guard: cl.target.Method(c.From, name, m.repeat())}
@@ -144,6 +146,9 @@ func (c *Client) Invoke(ctx context.Context, method string, args, reply any, opt
 		err = c.race(sent, m, args, reply, given, watch)
 	} else {
 		err = m.Do(sent, func(ctx context.Context) error { return c.c.Transport.Invoke(ctx, method, args, reply, opts...) })
+	}
+	if err != nil {
+		err = c.away.instead(err)
 	}
 	if err != nil && span.IsRecording() {
 		recordFault(span, fault.From(err))

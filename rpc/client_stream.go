@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"io"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -40,16 +41,20 @@ func (c *Client) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 			cancel()
 			return err
 		}
-		stream = &guardedStream{s, p, ctx, degradedOf(ctx), !desc.ServerStreams}
+		stream = &guardedStream{s, p, c.away, ctx, degradedOf(ctx), !desc.ServerStreams}
 		return nil
 	})
-	return stream, err
+	if err != nil {
+		return nil, c.away.instead(err)
+	}
+	return stream, nil
 }
 
 // guardedStream tells the guard of the first message, and the watcher of the end.
 type guardedStream struct {
 	grpc.ClientStream
 	pass   *guard.Pass
+	away   *unreachable
 	ctx    context.Context
 	watch  *watcher // nil: nobody watches, or it has been told
 	single bool     // its only message is also its end
@@ -64,6 +69,9 @@ func (s *guardedStream) RecvMsg(m any) error {
 		s.watch.trailer = s.Trailer()
 		s.watch.look(s.ctx)
 		s.watch = nil
+	}
+	if err != nil && err != io.EOF {
+		return s.away.instead(err)
 	}
 	return err
 }
