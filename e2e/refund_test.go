@@ -23,8 +23,9 @@ func TestARefundAcceptsThatNothingWasCaptured(t *testing.T) {
 	dir := t.TempDir()
 	outside := newPartners(t, dir, trouble{}, 0)
 	t.Cleanup(outside.stop)
+	order := orderThatCalls(func(s *argosy.Setup) { argosy.Client(s, paymentpb.NewPaymentClient) })
 	f := argosytest.StartConfig(t, argosytest.Config{
-		Services: []argosy.Service{payment.Service}, Dir: dir, Args: []string{"--payment.bank-url=" + outside.bank},
+		Services: []argosy.Service{payment.Service, order}, Dir: dir, Args: []string{"--payment.bank-url=" + outside.bank},
 	})
 	saga := auth.Principal{Subject: "order", Service: "order", Roles: []string{auth.RoleService}}
 	money := argosytest.Client(f, saga, paymentpb.NewPaymentClient)

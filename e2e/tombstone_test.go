@@ -22,6 +22,15 @@ import (
 	"github.com/argosy-go/argosy/shop/witness/bank"
 )
 
+// orderThatCalls stands for service order in tests that call participants of its
+// sagas under its name: only who declares it may.
+func orderThatCalls(declare func(*argosy.Setup)) argosy.Service {
+	return argosy.Service{Name: "order", Setup: func(s *argosy.Setup) error {
+		declare(s)
+		return nil
+	}}
+}
+
 // TestAnUndoThatOvertakesItsStepLeavesATombstone sends each participant the
 // undo of a step first and the step after it, under the keys that a saga gives
 // them: the late step must be refused, at the partner outside as well.
@@ -29,8 +38,13 @@ func TestAnUndoThatOvertakesItsStepLeavesATombstone(t *testing.T) {
 	dir := t.TempDir()
 	outside := newPartners(t, dir, trouble{}, 0)
 	t.Cleanup(outside.stop)
+	order := orderThatCalls(func(s *argosy.Setup) {
+		argosy.Client(s, inventorypb.NewInventoryClient)
+		argosy.Client(s, paymentpb.NewPaymentClient)
+		argosy.Client(s, shippingpb.NewShippingClient)
+	})
 	f := argosytest.StartConfig(t, argosytest.Config{
-		Services: []argosy.Service{inventory.Service, payment.Service, shipping.Service}, Dir: dir,
+		Services: []argosy.Service{inventory.Service, payment.Service, shipping.Service, order}, Dir: dir,
 		Args: []string{"--payment.bank-url=" + outside.bank, "--shipping.carrier-url=" + outside.carrier},
 	})
 	saga := auth.Principal{Subject: "order", Service: "order", Roles: []string{auth.RoleService}}

@@ -79,7 +79,7 @@ func TestOneTraceCoversCallsSagaStepsAndEvents(t *testing.T) {
 	}
 	spans := c.spans(trace)
 	for _, want := range []string{
-		"argosy.shop.order.v1.Orders/PlaceOrder", "argosy.shop.catalog.v1.Catalog/BatchGetProducts",
+		"argosy.shop.order.v1.Orders/PlaceOrder", "argosy.shop.catalog.v2.Catalog/BatchGetProducts",
 		"argosy.shop.inventory.v1.Inventory/Reserve", "argosy.shop.payment.v1.Payment/Capture",
 		"capture", "argosy.shop.order.v1.OrderConfirmed",
 	} {

@@ -188,6 +188,9 @@ func (b *balance) changed(p *place, s balancer.SubConnState) {
 	case connectivity.Idle:
 		if was == connectivity.Ready { // it may have gone for good
 			b.cc.ResolveNow(resolver.ResolveNowOptions{})
+			if !b.anyReady() {
+				b.tryOthers(p)
+			}
 		}
 		p.reconnect(time.Now())
 	}
@@ -234,6 +237,25 @@ func (b *balance) Close() {
 		p.leave()
 	}
 	clear(b.places)
+}
+
+// tryOthers tries the endpoints that wait for their next attempt as if they had
+// never failed: the last connection is lost, and what was away, as in a rolling
+// restart, may have been back for most of its pause. Calls wait for what it
+// says. The pauses of the one that is lost go on growing, so one that takes
+// connections and drops them does not make a storm. The lock is held.
+func (b *balance) tryOthers(lost *place) {
+	now := time.Now()
+	for _, p := range b.places {
+		if p == lost {
+			continue
+		}
+		p.failed = false
+		p.pauses.Reset()
+		if p.timer != nil && p.timer.Stop() {
+			p.reconnect(now)
+		}
+	}
 }
 
 func (b *balance) anyReady() bool {

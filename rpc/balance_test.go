@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -150,6 +151,40 @@ func TestAKilledEndpointIsCalledAgainWhenItIsBack(t *testing.T) {
 	until(t, "the replica is back and not called", func() bool {
 		return load(t, c, 200, nil)[back.addr] > 50
 	})
+}
+
+// A rolling restart goes on as soon as what was restarted is ready: its callers
+// may not have noticed, and must not answer that there is nobody.
+func TestWhoLosesItsLastEndpointTriesWhatWasAwayAtOnce(t *testing.T) {
+	all, addrs := startReplicas(t, 2)
+	seen := rpc.NewEndpoints("test", "greeter", prometheus.NewRegistry())
+	conn, closer, err := rpc.Dial("greeter", rpc.DialOptions{Discovery: discovery.NewTable(map[string][]string{"greeter": addrs}), Endpoints: seen})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := closer.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c := greeterpb.NewGreeterClient(conn) // nothing guards its calls
+	call := func() (*greeterpb.Greeting, error) { return c.Greet(t.Context(), &greeterpb.GreetRequest{}) }
+	until(t, "an endpoint is not connected", func() bool {
+		if _, err := call(); err != nil {
+			t.Fatal(err)
+		}
+		return seen.State().Connects == 2
+	})
+	all[0].srv.Stop()
+	until(t, "the pauses do not grow", func() bool {
+		_, _ = call() // one that was under way with the replica may fail
+		return seen.State().ConnectFailures > 5
+	})
+	back := startReplica(t, all[0].addr)
+	all[1].srv.GracefulStop()
+	if answer, err := call(); err != nil || answer.Text != back.addr {
+		t.Errorf("%v, %v; want the answer of the replica that is back", answer, err)
+	}
 }
 
 func TestANewEndpointGetsItsShareAndOneThatLeftGetsNone(t *testing.T) {

@@ -101,22 +101,22 @@ func TestCertificatesAreRenewedBeforeTheyEndAndTrustedBeforeTheyAreShown(t *test
 		}()
 		for range 3 { // weeks
 			bundle, leaf, due := read("tls-ca"), read("tls-cert"), r.certificates.ca.RenewAt()
-			time.Sleep(time.Until(due) - time.Second)
+			<-time.After(time.Until(due) - time.Second)
 			for synctest.Wait(); string(read("tls-ca")) == string(bundle); synctest.Wait() {
 				if time.Since(due) > 2*lookEvery {
 					t.Fatal("it is not renewed")
 				}
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 			}
 			if time.Now().Before(due) {
 				t.Error("renewed too early")
 			}
-			time.Sleep(trustedAfter - 2*time.Second)
+			<-time.After(trustedAfter - 2*time.Second)
 			synctest.Wait()
 			if string(read("tls-cert")) != string(leaf) {
 				t.Error("what is not trusted yet is shown")
 			}
-			time.Sleep(3 * time.Second)
+			<-time.After(3 * time.Second)
 			synctest.Wait()
 			block, _ := pem.Decode(read("tls-cert"))
 			c, err := x509.ParseCertificate(block.Bytes)
