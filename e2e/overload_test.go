@@ -51,7 +51,7 @@ func TestAnOverloadAndAnOutageCostLittleAndAreOverSoon(t *testing.T) {
 		o.ground = 0
 	})
 	o.phase("back", normalRate, 6*time.Second, o.startMill)
-	o.phase("10× slower", normalRate, 3*time.Second, func() { o.become(10*millTakes, false) })
+	slow := o.phase("10× slower", normalRate, 10*time.Second, func() { o.become(10*millTakes, false) })
 	o.phase("as before", normalRate, 6*time.Second, func() { o.become(millTakes, false) })
 	o.end()
 	t.Log(o.report())
@@ -63,6 +63,9 @@ func TestAnOverloadAndAnOutageCostLittleAndAreOverSoon(t *testing.T) {
 			t.Errorf("%s: %d requests, and %d that were under way, became %d calls, %d retries and %d connections",
 				p.name, offered, p.underWay(), p.arrivals, p.retries, p.connections)
 		}
+	}
+	if served := good(slow.begun(6*time.Second, 10*time.Second)) / 4; served*10 < millCapacity/2 {
+		t.Errorf("ten times slower, %d a second are served, less than half of what it can do", served)
 	}
 	for _, name := range []string{"back", "as before"} {
 		late := o.at(name).begun(5*time.Second, 6*time.Second)
@@ -117,12 +120,19 @@ type request struct {
 	failed string // the reason; empty: it was served
 }
 
-func newOutage(t *testing.T) *outage {
+// buildMill returns the program of the kiosk and the mill.
+func buildMill(t *testing.T) string {
 	t.Helper()
-	o := &outage{t: t, bin: filepath.Join(binaries, "mill"), dir: t.TempDir()}
-	if out, err := exec.Command("go", "build", "-o", o.bin, "./mill").CombinedOutput(); err != nil {
+	bin := filepath.Join(binaries, "mill")
+	if out, err := exec.Command("go", "build", "-o", bin, "./mill").CombinedOutput(); err != nil {
 		t.Fatalf("build mill: %v\n%s", err, out)
 	}
+	return bin
+}
+
+func newOutage(t *testing.T) *outage {
+	t.Helper()
+	o := &outage{t: t, bin: buildMill(t), dir: t.TempDir()}
 	o.startMill()
 	var err error
 	if o.door, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {

@@ -10,8 +10,9 @@ import (
 // ShedConfig configures a [Shedder]. The zero value is right for most.
 type ShedConfig struct {
 	// MaxLimit and MinLimit bound the limit. Zero: 1000, and 32. MinLimit is
-	// what a method is always granted, so that nothing is refused where a queue
-	// cannot be long.
+	// what a method is granted, so that nothing is refused where a queue cannot
+	// be long, unless calls run out of time in it: then the limit is halved
+	// until they no longer do.
 	MaxLimit, MinLimit int
 	// Slack is a queue that harms nobody: a mean latency is taken as overload
 	// when it is over twice what it is without load, and more than Slack longer.
@@ -47,7 +48,7 @@ const (
 	tolerance   = 2.0             // times the latency without load
 	samplesMin  = 10              // of a window
 	longestWait = 5 * time.Second // of a window for calls that began after a cut
-	probeEvery  = 10              // windows at the lowest limit
+	probeEvery  = 10              // windows at the lowest limit, or below
 )
 
 // Shedder limits how many calls of one method a server works on at once, by
@@ -84,7 +85,7 @@ type Shedder struct {
 	normal float64    // mean latency without load, ns; 0 before it is known
 	last   reading    // the window before, when it was too slow
 	refuse uint64     // refusals up to the last window
-	low    int        // windows spent at the lowest limit
+	low    int        // windows spent at the lowest limit, or below
 }
 
 // reading is what a window found.
@@ -201,7 +202,7 @@ func (s *Shedder) turn(at int64) {
 	}
 	if now.mean <= s.target() {
 		s.last, s.low = reading{}, 0
-		s.set(now.limit + int64(math.Sqrt(float64(now.limit))))
+		s.limit.Store(min(now.limit+int64(math.Sqrt(float64(now.limit))), int64(s.c.MaxLimit)))
 		return
 	}
 	s.slow(at, now, pressed, censored)
@@ -210,25 +211,26 @@ func (s *Shedder) turn(at int64) {
 // slow sets the limit after a window that took too long. In one with censored
 // samples nobody knows how long the calls would have taken.
 func (s *Shedder) slow(at int64, now reading, pressed, censored bool) {
+	least := min(int64(s.c.MinLimit), now.limit)
 	if censored {
+		least = max(least/2, 1)
 		s.last = reading{}
 	} else if s.last.mean > 0 && !queues(s.last, now) {
 		s.normal = now.mean
-		s.set(max(now.limit, s.last.limit))
+		s.limit.Store(max(now.limit, s.last.limit))
 		s.last, s.low = reading{}, 0
 		return
-	}
-	want := min(now.limit, int64(now.busy*s.target()/now.mean))
-	if want > int64(s.c.MinLimit) {
-		s.low = 0
-	} else if s.low++; s.low%probeEvery == 0 && pressed {
-		// Nothing is left to cut: look whether more calls make it worse at all.
-		want = int64(s.c.MinLimit) * 3 / 2
-	}
-	if !censored {
+	} else {
 		s.last = now
 	}
-	s.set(want)
+	want := min(now.limit, int64(now.busy*s.target()/now.mean))
+	if want > least {
+		s.low = 0
+	} else if s.low++; s.low%probeEvery == 0 && pressed && !censored {
+		// Nothing is left to cut: look whether more calls make it worse at all.
+		want = (least*3 + 1) / 2
+	}
+	s.limit.Store(min(max(want, least), int64(s.c.MaxLimit)))
 	s.since.Store(at) // what comes now meets the calls that the new limit allows
 	s.until.Store(at + max(int64(s.c.Window), int64(min(now.mean, float64(longestWait)))))
 }
@@ -245,10 +247,6 @@ func queues(was, is reading) bool {
 
 // target returns the mean latency up to which all is well, in nanoseconds.
 func (s *Shedder) target() float64 { return max(tolerance*s.normal, s.normal+float64(s.c.Slack)) }
-
-func (s *Shedder) set(limit int64) {
-	s.limit.Store(min(max(limit, int64(s.c.MinLimit)), int64(s.c.MaxLimit)))
-}
 
 func (s *Shedder) refusals() (n uint64) {
 	for i := range s.shed {

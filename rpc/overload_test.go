@@ -93,6 +93,7 @@ type offer struct {
 	lasts     time.Duration
 	warm      time.Duration // of which the first part is not counted
 	deadline  time.Duration
+	early     time.Duration // before the deadline the caller hangs up; 0: it does not
 	metadata  []string
 }
 
@@ -123,6 +124,9 @@ func (o offer) to(t *testing.T, c pb.TestServiceClient) *got {
 		calls.Go(func() {
 			ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), o.metadata...), o.deadline)
 			defer cancel()
+			if o.early > 0 {
+				defer time.AfterFunc(o.deadline-o.early, cancel).Stop()
+			}
 			_, err := c.EmptyCall(ctx, &pb.Empty{})
 			took := time.Since(now)
 			mu.Lock()
@@ -137,7 +141,7 @@ func (o offer) to(t *testing.T, c pb.TestServiceClient) *got {
 				g.took = append(g.took, took)
 			case e.Reason == fault.ReasonOverloaded && e.NotDone && e.RetryAfter > 0:
 				g.shed++
-			case e.Code == codes.DeadlineExceeded:
+			case e.Code == codes.DeadlineExceeded || o.early > 0 && e.Code == codes.Canceled:
 				g.late++
 			default:
 				t.Errorf("a call failed with %v", err)
@@ -240,6 +244,36 @@ func TestWorkThatIsMerelySlowIsNotShed(t *testing.T) {
 		phase("a dependency is well", 50*time.Millisecond)
 		phase("it is slow", 500*time.Millisecond)
 		phase("it is well again", 50*time.Millisecond)
+	})
+}
+
+// What is ten times slower is offered seven times what it can do, by callers
+// who do not wait long enough for the queue that is otherwise always granted.
+func TestWhatHasBecomeSlowServesWhatItStillCan(t *testing.T) {
+	for name, early := range map[string]time.Duration{"the time of the calls runs out": 0, "callers hang up just before": time.Millisecond} {
+		t.Run(name, func(t *testing.T) { testWhatHasBecomeSlow(t, early) })
+	}
+}
+
+func testWhatHasBecomeSlow(t *testing.T, early time.Duration) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &station{workers: make(chan struct{}, 4), takes: 40 * time.Millisecond} // 100 a second
+		c, srv := s.client(t, rpc.ServerConfig{})
+		load := func(lasts, warm time.Duration) *got {
+			return offer{perSecond: 70, lasts: lasts, warm: warm, deadline: time.Second, early: early, metadata: user}.to(t, c)
+		}
+		load(3*time.Second, 0)
+		s.slow(400 * time.Millisecond) // 10 a second
+		g := load(26*time.Second, 6*time.Second)
+		t.Logf("slow: %.1f/s good, %d shed, %d late, limit %d", g.rate(), g.shed, g.late, stateOf(srv).Limit)
+		if g.rate() < 0.9*10 {
+			t.Errorf("of the 10 that it can do %.1f a second are served", g.rate())
+		}
+		s.slow(40 * time.Millisecond)
+		g = load(6*time.Second, 5*time.Second)
+		if g.good != g.offered {
+			t.Errorf("five seconds after it is fast again %d of %d calls are served", g.good, g.offered)
+		}
 	})
 }
 

@@ -63,10 +63,18 @@ func (s *Server) leave(c *served, e *fault.Error) {
 	case c.refused:
 	case e == nil:
 		how = guard.Served
-	case e.Code == codes.DeadlineExceeded:
+	case e.Code == codes.DeadlineExceeded || e.Code == codes.Canceled && c.outOfTime():
 		how = guard.Expired
 	}
 	c.h.shedder.Leave(c.place, c.begun, how)
+}
+
+// outOfTime reports whether hardly any of the caller's time is left. A caller
+// learns first that it has none, and hangs up: here the call is cancelled a
+// moment before its deadline.
+func (c *served) outOfTime() bool {
+	deadline, ok := c.ctx.Deadline()
+	return ok && time.Until(deadline) < time.Since(c.begun)/10
 }
 
 // worthOf returns what a call is worth: what it says of itself, unless somebody
