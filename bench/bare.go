@@ -54,7 +54,7 @@ func loadBareWithHeaders(ctx context.Context, o options, in io.Reader, out io.Wr
 	bearer := "Bearer " + token
 	return loadGRPC(ctx, o, in, out, func(ctx context.Context) (context.Context, context.CancelFunc) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		return metadata.AppendToOutgoingContext(ctx, "argosy-caller", "caller", "traceparent", traceparent(), "authorization", bearer), cancel
+		return metadata.AppendToOutgoingContext(ctx, "traceparent", traceparent(), "authorization", bearer), cancel
 	})
 }
 

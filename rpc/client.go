@@ -215,11 +215,10 @@ func raceable(opts []grpc.CallOption) bool {
 	return true
 }
 
-// outgoing adds what a call carries: the trace, the caller's name and one
-// idempotency key for all attempts.
+// outgoing adds what a call carries: what it is worth, the trace, and one
+// idempotency key for all attempts. Who calls is the transport's to say.
 func (c *Client) outgoing(ctx context.Context, m *Method) context.Context {
-	pairs := make([]string, 0, 8)
-	pairs = append(pairs, CallerHeader, c.c.From)
+	pairs := make([]string, 0, 6)
 	if worth := CriticalityOf(ctx); worth != guard.Default {
 		pairs = append(pairs, CriticalityHeader, worth.String())
 	}
@@ -232,6 +231,9 @@ func (c *Client) outgoing(ctx context.Context, m *Method) context.Context {
 	}
 	if key != "" {
 		pairs = append(pairs, KeyHeader, key)
+	}
+	if len(pairs) == 0 {
+		return ctx
 	}
 	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }

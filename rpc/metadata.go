@@ -10,8 +10,6 @@ import (
 const (
 	// KeyHeader carries the idempotency key; on HTTP it is the header Idempotency-Key.
 	KeyHeader = "idempotency-key"
-	// CallerHeader names the calling service, for logs. It proves nothing.
-	CallerHeader = "argosy-caller"
 	// CriticalityHeader says what the call is worth in an overload: "critical",
 	// "default" or "sheddable". Only a service of the fleet is believed that its
 	// call is critical.

@@ -273,7 +273,7 @@ func TestNoHeaderMakesAServiceAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closer.Close()
-	ctx := metadata.AppendToOutgoingContext(t.Context(), rpc.CallerHeader, "order", "x-forwarded-client-cert", "URI=spiffe://shop/order")
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "x-forwarded-client-cert", "URI=spiffe://shop/order")
 	_, err = pb.NewTestServiceClient(conn).EmptyCall(ctx, &pb.Empty{})
 	if fault.From(err).Reason != rpc.ReasonCallerUndeclared {
 		t.Errorf("got %v", err)
