@@ -33,15 +33,15 @@ func TestDNSKeepsTheContract(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			discoverytest.Run(t, func(t *testing.T) discoverytest.Kit {
-				s := startNameServer(t)
-				s.set(func() { s.ttl = c.ttl })
+				s := discoverytest.StartNameServer(t)
+				s.Change(func(z *discoverytest.Zone) { z.TTL = c.ttl })
 				return discoverytest.Kit{
 					Discovery: dns(t, s, c.name).Between(5*time.Millisecond, time.Hour),
 					Hinted:    c.hinted,
-					Publish:   s.publish,
+					Publish:   func(service string, addrs ...string) { s.Change(publish(service, addrs)) },
 					Break: func(*testing.T) func() {
-						s.set(func() { s.broken = true })
-						return func() { s.set(func() { s.broken = false }) }
+						s.Change(func(z *discoverytest.Zone) { z.Broken = true })
+						return func() { s.Change(func(z *discoverytest.Zone) { z.Broken = false }) }
 					},
 				}
 			})
@@ -50,26 +50,26 @@ func TestDNSKeepsTheContract(t *testing.T) {
 }
 
 // publish makes the SRV records of a service: each address is a host of its own.
-func (s *nameServer) publish(service string, addrs ...string) {
-	s.set(func() {
+func publish(service string, addrs []string) func(z *discoverytest.Zone) {
+	return func(z *discoverytest.Zone) {
 		name := service + ".test."
-		s.services[name] = nil
+		z.Services[name] = nil
 		for _, a := range addrs {
 			addr, err := net.ResolveTCPAddr("tcp", a)
 			if err != nil {
 				panic(err)
 			}
 			host := "host-" + addr.IP.String() + ".test."
-			s.hosts[host] = []string{addr.IP.String()}
-			s.services[name] = append(s.services[name], srv{target: host, port: uint16(addr.Port)})
+			z.Hosts[host] = []string{addr.IP.String()}
+			z.Services[name] = append(z.Services[name], discoverytest.SRV{Target: host, Port: uint16(addr.Port)})
 		}
-	})
+	}
 }
 
 // dns returns a resolver that asks the server.
-func dns(t *testing.T, s *nameServer, name string) *discovery.DNS {
+func dns(t *testing.T, s *discoverytest.NameServer, name string) *discovery.DNS {
 	t.Helper()
-	d, err := discovery.ParseDNS("dns://" + s.addr + "/" + name)
+	d, err := discovery.ParseDNS("dns://" + s.Addr() + "/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}

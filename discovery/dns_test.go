@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/argosy-go/argosy/discovery"
+	"github.com/argosy-go/argosy/discovery/discoverytest"
 )
 
 // first returns what a watch reports first.
@@ -28,17 +29,17 @@ func first(t *testing.T, r discovery.Resolver, service string) (addrs []string, 
 }
 
 func TestNamesAreLookedUpAsTheTargetSays(t *testing.T) {
-	s := startNameServer(t)
-	s.mu.Lock()
-	s.hosts = map[string][]string{
-		"order.test.": {"127.0.0.3", "127.0.0.2"}, "stock.test.": {"127.0.0.9"},
-		"both.test.": {"fd00::1", "127.0.0.1"}, "six.test.": {"fd00::6"},
-	}
-	s.services = map[string][]srv{"_grpc._tcp.order.test.": {
-		{target: "order.test.", port: 7001, priority: 1}, {target: "stock.test.", port: 7002, priority: 1}, {target: "six.test.", port: 7003, priority: 2},
-	}}
-	s.mu.Unlock()
-	at := "dns://" + s.addr + "/"
+	s := discoverytest.StartNameServer(t)
+	s.Change(func(z *discoverytest.Zone) {
+		z.Hosts = map[string][]string{
+			"order.test.": {"127.0.0.3", "127.0.0.2"}, "stock.test.": {"127.0.0.9"},
+			"both.test.": {"fd00::1", "127.0.0.1"}, "six.test.": {"fd00::6"},
+		}
+		z.Services = map[string][]discoverytest.SRV{"_grpc._tcp.order.test.": {
+			{Target: "order.test.", Port: 7001, Priority: 1}, {Target: "stock.test.", Port: 7002, Priority: 1}, {Target: "six.test.", Port: 7003, Priority: 2},
+		}}
+	})
+	at := "dns://" + s.Addr() + "/"
 	for name, c := range map[string]struct {
 		target string
 		want   []string
@@ -66,8 +67,8 @@ func TestNamesAreLookedUpAsTheTargetSays(t *testing.T) {
 }
 
 func TestAnAnswerThatDoesNotFitUDPComesOverTCP(t *testing.T) {
-	s := startNameServer(t)
-	s.set(func() { s.truncate, s.hosts["order.test."] = true, []string{"127.0.0.1"} })
+	s := discoverytest.StartNameServer(t)
+	s.Change(func(z *discoverytest.Zone) { z.Truncate, z.Hosts["order.test."] = true, []string{"127.0.0.1"} })
 	got := make(chan []string)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -78,7 +79,7 @@ func TestAnAnswerThatDoesNotFitUDPComesOverTCP(t *testing.T) {
 	if a := <-got; !slices.Equal(a, []string{"127.0.0.1:9090"}) {
 		t.Error(a)
 	}
-	s.set(func() { s.hosts["order.test."] = []string{"127.0.0.2"} })
+	s.Change(func(z *discoverytest.Zone) { z.Hosts["order.test."] = []string{"127.0.0.2"} })
 	if a := <-got; !slices.Equal(a, []string{"127.0.0.2:9090"}) {
 		t.Error(a)
 	}
@@ -88,10 +89,12 @@ func TestAnAnswerThatDoesNotFitUDPComesOverTCP(t *testing.T) {
 
 // watching starts a watch of a name with this TTL, over TCP where UDP is
 // truncated, and returns its server.
-func watching(t *testing.T, ttl uint32, truncate bool, longest time.Duration, again <-chan struct{}) *nameServer {
+func watching(t *testing.T, ttl uint32, truncate bool, longest time.Duration, again <-chan struct{}) *discoverytest.NameServer {
 	t.Helper()
-	s := startNameServer(t)
-	s.set(func() { s.ttl, s.truncate, s.hosts["order.test."] = ttl, truncate, []string{"127.0.0.1"} })
+	s := discoverytest.StartNameServer(t)
+	s.Change(func(z *discoverytest.Zone) {
+		z.TTL, z.Truncate, z.Hosts["order.test."] = ttl, truncate, []string{"127.0.0.1"}
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -112,21 +115,21 @@ func TestANameIsAskedAgainOnlyWhenItsTTLHasPassed(t *testing.T) {
 	over := watching(t, 0, false, time.Hour, nil)
 	bounded := watching(t, 3600, false, 2*time.Millisecond, nil)
 	for range 2 { // A and AAAA
-		<-holds.queries
-		<-holdsTCP.queries // over UDP
-		<-holdsTCP.queries // and over TCP
+		<-holds.Queries()
+		<-holdsTCP.Queries() // over UDP
+		<-holdsTCP.Queries() // and over TCP
 	}
 	for range 60 { // 30 lookups each, by when the first would have been asked again as often
-		<-over.queries
-		<-bounded.queries
+		<-over.Queries()
+		<-bounded.Queries()
 	}
 	select {
-	case q := <-holds.queries:
+	case q := <-holds.Queries():
 		t.Errorf("%s: asked again though its TTL holds", q)
-	case q := <-holdsTCP.queries:
+	case q := <-holdsTCP.Queries():
 		t.Errorf("%s over TCP: asked again though its TTL holds", q)
 	case hint <- struct{}{}: // a watch that waits takes it
-		<-holds.queries
+		<-holds.Queries()
 	}
 }
 

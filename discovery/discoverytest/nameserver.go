@@ -1,4 +1,4 @@
-package discovery_test
+package discoverytest
 
 import (
 	"encoding/binary"
@@ -11,30 +11,42 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// nameServer is a small authoritative name server of the test's own, on UDP and
-// TCP of one loopback port.
-type nameServer struct {
+// NameServer is a small authoritative name server, on UDP and TCP of one
+// loopback port. Safe for concurrent use.
+type NameServer struct {
 	addr    string
-	queries chan string // "A order.test.", as they come; what nobody reads is dropped
+	queries chan string
 
-	mu       sync.Mutex
-	hosts    map[string][]string // name to addresses
-	services map[string][]srv    // name to SRV records
-	ttl      uint32              // of all records
-	broken   bool                // answers SERVFAIL
-	truncate bool                // UDP answers say that TCP is needed
+	mu   sync.Mutex
+	zone Zone
 }
 
-type srv struct {
-	target   string
-	port     uint16
-	priority uint16
+// Zone is what a [NameServer] answers. Names end with a dot.
+type Zone struct {
+	// Hosts are the addresses of names, of either family.
+	Hosts map[string][]string
+	// Services are the SRV records of names.
+	Services map[string][]SRV
+	// TTL is that of all records, in seconds.
+	TTL uint32
+	// Broken: everything is answered with SERVFAIL.
+	Broken bool
+	// Truncate: answers over UDP say that TCP is needed.
+	Truncate bool
 }
 
-func startNameServer(t *testing.T) *nameServer {
+// SRV is an SRV record (RFC 2782).
+type SRV struct {
+	Target         string
+	Port, Priority uint16
+}
+
+// StartNameServer starts a name server that knows no names, until the test ends.
+func StartNameServer(t *testing.T) *NameServer {
 	t.Helper()
 	udp, tcp := samePort(t)
-	s := &nameServer{addr: udp.LocalAddr().String(), queries: make(chan string, 100), hosts: map[string][]string{}, services: map[string][]srv{}}
+	s := &NameServer{addr: udp.LocalAddr().String(), queries: make(chan string, 100)}
+	s.zone.Hosts, s.zone.Services = map[string][]string{}, map[string][]SRV{}
 	var running sync.WaitGroup
 	running.Go(func() { s.serveUDP(udp) })
 	running.Go(func() { s.serveTCP(tcp) })
@@ -44,6 +56,20 @@ func startNameServer(t *testing.T) *nameServer {
 		running.Wait()
 	})
 	return s
+}
+
+// Addr is where the server is, as host:port.
+func (s *NameServer) Addr() string { return s.addr }
+
+// Queries returns what is asked, as it comes: "A order.test.", say. Of what
+// nobody reads the first hundred are kept.
+func (s *NameServer) Queries() <-chan string { return s.queries }
+
+// Change changes what is answered from now on.
+func (s *NameServer) Change(change func(z *Zone)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.zone)
 }
 
 // samePort listens on one port of both protocols: that it is free for one does
@@ -66,13 +92,7 @@ func samePort(t *testing.T) (*net.UDPConn, net.Listener) {
 	return nil, nil
 }
 
-func (s *nameServer) set(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-}
-
-func (s *nameServer) serveUDP(c *net.UDPConn) {
+func (s *NameServer) serveUDP(c *net.UDPConn) {
 	b := make([]byte, 4096)
 	for {
 		n, from, err := c.ReadFromUDP(b)
@@ -85,7 +105,7 @@ func (s *nameServer) serveUDP(c *net.UDPConn) {
 	}
 }
 
-func (s *nameServer) serveTCP(l net.Listener) {
+func (s *NameServer) serveTCP(l net.Listener) {
 	var conns sync.WaitGroup
 	defer conns.Wait()
 	for {
@@ -109,7 +129,7 @@ func (s *nameServer) serveTCP(l net.Listener) {
 	}
 }
 
-func (s *nameServer) answer(query []byte, udp bool) []byte {
+func (s *NameServer) answer(query []byte, udp bool) []byte {
 	var q dnsmessage.Message
 	if q.Unpack(query) != nil || len(q.Questions) != 1 {
 		return nil
@@ -127,11 +147,11 @@ func (s *nameServer) answer(query []byte, udp bool) []byte {
 		Questions: q.Questions,
 	}
 	switch records := s.records(question); {
-	case s.broken:
+	case s.zone.Broken:
 		r.RCode = dnsmessage.RCodeServerFailure
-	case udp && s.truncate:
+	case udp && s.zone.Truncate:
 		r.Truncated = true
-	case len(s.hosts[name]) == 0 && len(s.services[name]) == 0:
+	case len(s.zone.Hosts[name]) == 0 && len(s.zone.Services[name]) == 0:
 		r.RCode = dnsmessage.RCodeNameError
 	default:
 		r.Answers = records
@@ -144,15 +164,15 @@ func (s *nameServer) answer(query []byte, udp bool) []byte {
 }
 
 // records returns the answers to a question; the lock is held.
-func (s *nameServer) records(q dnsmessage.Question) []dnsmessage.Resource {
+func (s *NameServer) records(q dnsmessage.Question) []dnsmessage.Resource {
 	var out []dnsmessage.Resource
 	add := func(t dnsmessage.Type, body dnsmessage.ResourceBody) {
-		out = append(out, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: t, Class: dnsmessage.ClassINET, TTL: s.ttl}, Body: body})
+		out = append(out, dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: t, Class: dnsmessage.ClassINET, TTL: s.zone.TTL}, Body: body})
 	}
 	name := strings.ToLower(q.Name.String())
 	switch q.Type {
 	case dnsmessage.TypeA, dnsmessage.TypeAAAA:
-		for _, a := range s.hosts[name] {
+		for _, a := range s.zone.Hosts[name] {
 			ip := net.ParseIP(a)
 			if v4 := ip.To4(); v4 != nil && q.Type == dnsmessage.TypeA {
 				add(q.Type, &dnsmessage.AResource{A: [4]byte(v4)})
@@ -161,8 +181,8 @@ func (s *nameServer) records(q dnsmessage.Question) []dnsmessage.Resource {
 			}
 		}
 	case dnsmessage.TypeSRV:
-		for _, r := range s.services[name] {
-			add(q.Type, &dnsmessage.SRVResource{Priority: r.priority, Weight: 1, Port: r.port, Target: dnsmessage.MustNewName(r.target)})
+		for _, r := range s.zone.Services[name] {
+			add(q.Type, &dnsmessage.SRVResource{Priority: r.Priority, Weight: 1, Port: r.Port, Target: dnsmessage.MustNewName(r.Target)})
 		}
 	}
 	return out
