@@ -207,6 +207,7 @@ func testStart(t storeTest) {
 		}
 	})
 	t.Run("a failed Try starts nothing, and the transaction goes on", func(t storeTest) {
+		wait(t, s, "1") // who drives it would be in conflict with the transaction
 		a.must(func(ctx context.Context, tx *store.Tx) error {
 			if err := tx.Try(ctx, func(_ context.Context, tx *store.Tx) error { s.Start(tx, "1", &structpb.Struct{}); return nil }); fault.CodeOf(err) != codes.AlreadyExists {
 				t.Errorf("Try says %v", err)
