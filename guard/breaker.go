@@ -77,13 +77,14 @@ const slots = 10
 type breaker struct {
 	c       BreakerConfig
 	now     func() time.Time
+	made    time.Time
 	refused atomic.Uint64
 
 	mu         sync.Mutex
 	state      State
 	generation uint64 // results of calls from before a change of state do not count
 	slot       [slots]struct{ calls, failures int }
-	at         int64 // the slot that is being filled, counted from the epoch
+	at         int64 // the slot that is being filled, counted from a window before made
 	until      time.Time
 	pause      time.Duration
 	probing    int
@@ -94,7 +95,7 @@ type breaker struct {
 }
 
 func newBreaker(c BreakerConfig, now func() time.Time) *breaker {
-	return &breaker{c: c, now: now, pause: c.Pause}
+	return &breaker{c: c, now: now, made: now(), pause: c.Pause}
 }
 
 // allow returns the generation of the call, or the refusal.
@@ -109,7 +110,7 @@ func (b *breaker) allow() (uint64, error) {
 		b.become(HalfOpen)
 	}
 	if b.state == HalfOpen && b.probing >= b.c.Probes && now.Sub(b.probed) > b.c.MaxPause {
-		b.become(HalfOpen) // the probes never came back: others take their place
+		b.probing = 0 // the probes have not come back: others go beside them
 	}
 	if b.state == HalfOpen && b.probing < b.c.Probes {
 		b.probing++
@@ -139,7 +140,7 @@ func (b *breaker) done(generation uint64, o outcome, err error) (at int64) {
 	switch {
 	case o == nothing:
 		if b.state == HalfOpen { // the next call probes instead
-			b.probing--
+			b.probing = max(b.probing-1, 0)
 		}
 	case b.state == Closed:
 		b.count(o == failing, err)
@@ -218,7 +219,7 @@ func (b *breaker) silent() bool {
 
 // advance empties the slots that have left the window.
 func (b *breaker) advance() {
-	at := b.now().UnixNano() / int64(b.c.Window/slots)
+	at := slots + int64(b.now().Sub(b.made)/(b.c.Window/slots)) // clocks that are set do not move it
 	if at-b.at >= slots {
 		clear(b.slot[:])
 		b.at = at

@@ -190,6 +190,48 @@ func TestProbesThatNeverComeBackAreReplaced(t *testing.T) {
 	})
 }
 
+// The first attempt may have had its effect: that the second was refused, as by
+// a breaker that has opened meanwhile, does not make the call one that was not
+// done.
+func TestACallIsNotDoneOnlyIfNoAttemptMayHaveBeen(t *testing.T) {
+	refused := errAway.Refused()
+	for name, c := range map[string]struct {
+		ends []error
+		want bool
+	}{
+		"all were refused":             {[]error{refused, refused, refused}, true},
+		"the first is not known of":    {[]error{errAway, refused, refused}, false},
+		"the second is not":            {[]error{refused, errAway, refused}, false},
+		"the breaker refused the last": {[]error{errAway, errOpen}, false},
+		"it alone refused":             {[]error{errOpen}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g, n := NewTarget("t", Config{}).Method("from", "/t/M", Repeatable), 0
+			err := g.Do(t.Context(), func(context.Context) error { n++; return c.ends[n-1] })
+			if got := fault.From(err).NotDone; got != c.want || n != len(c.ends) {
+				t.Errorf("%s: not done %v after %d attempts", name, got, n)
+			}
+		})
+	}
+}
+
+func TestProbesThatTakeLongCloseTheBreaker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
+		calls(t, g, 20, errAway)
+		for range 80 { // calls that honestly take 3 s, ten a second
+			<-time.After(100 * time.Millisecond)
+			go func() {
+				_ = g.Do(context.Background(), func(context.Context) error { <-time.After(3 * time.Second); return nil })
+			}()
+		}
+		if g.State() != Closed {
+			t.Errorf("state %d after 8 s of calls that succeed", g.State())
+		}
+		<-time.After(4 * time.Second)
+	})
+}
+
 func TestWhatWasGivenUpOnIsMarkedForTheLayersAbove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := errAway.WithRetryAfter(time.Hour)

@@ -27,7 +27,8 @@ type RateConfig struct {
 // concurrent use.
 type Rate struct {
 	c       RateConfig
-	per     float64 // nanoseconds a token
+	made    time.Time // times are nanoseconds since then, which setting the clock does not change
+	per     float64   // nanoseconds a token
 	seed    maphash.Seed
 	shards  [rateShards]rateShard
 	refused atomic.Uint64
@@ -43,7 +44,7 @@ type rateShard struct {
 	buckets map[string]bucket
 }
 
-// bucket is when it will have been full again, in nanoseconds of the clock:
+// bucket is when it will have been full again, in nanoseconds since made:
 // the generic cell rate algorithm's form of a token bucket (ITU-T I.371).
 type bucket int64
 
@@ -62,7 +63,7 @@ func NewRate(c RateConfig) *Rate {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	r := &Rate{c: c, per: float64(time.Second) / c.PerSecond, seed: maphash.MakeSeed()}
+	r := &Rate{c: c, made: c.Now(), per: float64(time.Second) / c.PerSecond, seed: maphash.MakeSeed()}
 	for i := range r.shards {
 		r.shards[i].buckets = map[string]bucket{}
 	}
@@ -76,7 +77,7 @@ func (r *Rate) Take(caller string) time.Duration {
 		return 0
 	}
 	s := &r.shards[maphash.String(r.seed, caller)%rateShards]
-	now := r.c.Now().UnixNano()
+	now := int64(r.c.Now().Sub(r.made))
 	s.mu.Lock()
 	full, known := s.buckets[caller]
 	next := max(int64(full), now) + int64(r.per)

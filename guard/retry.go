@@ -16,9 +16,11 @@ import (
 const retriedKey = "argosy_retried"
 
 // again makes further attempts while they are allowed and may help. What it
-// gives up on is marked, so that no layer above tries the same again.
+// gives up on is marked, so that no layer above tries the same again. It is
+// certainly not done only if no attempt was: the last may have been refused by
+// a breaker that the first, which nobody knows the end of, has opened.
 func (g *Guard) again(ctx context.Context, try func(ctx context.Context) error, err error) error {
-	pause := g.c.FirstPause
+	pause, doubt := g.c.FirstPause, false
 	for n := 1; n < g.c.MaxAttempts; n++ {
 		e := fault.From(err)
 		if !g.worthwhile(ctx, e) {
@@ -27,6 +29,7 @@ func (g *Guard) again(ctx context.Context, try func(ctx context.Context) error, 
 			}
 			break
 		}
+		doubt = doubt || !e.NotDone
 		d := rand.N(pause)
 		if e.RetryAfter > d {
 			d += e.RetryAfter
@@ -47,7 +50,13 @@ func (g *Guard) again(ctx context.Context, try func(ctx context.Context) error, 
 		}
 		pause = min(2*pause, g.c.MaxPause)
 	}
-	if e := fault.From(err); g.transient(e) {
+	e := fault.From(err)
+	if doubt && e.NotDone {
+		unsure := *e
+		unsure.NotDone = false
+		e, err = &unsure, &unsure
+	}
+	if g.transient(e) {
 		return e.WithMetadata(retriedKey, "true")
 	}
 	return err
