@@ -294,6 +294,37 @@ func TestAStreamHoldsItsPlaceUntilItEnds(t *testing.T) {
 	}
 }
 
+func TestTheLimitGrowsByStreamsThatStayOpen(t *testing.T) {
+	g := NewTarget("t", Config{}).Method("from", "/t/M", Once)
+	overload := fault.New(codes.Unavailable, fault.ReasonOverloaded, "too much").Refused()
+	var open []*Pass
+	try := func(err error) bool {
+		return g.Open(t.Context(), func(_ context.Context, p *Pass) error {
+			if err == nil {
+				open = append(open, p)
+				p.Answered()
+			}
+			return err
+		}) == nil
+	}
+	for range 500 {
+		try(nil)
+	}
+	for range 100 {
+		_ = try(overload)
+	}
+	cut := g.limit.at.Load()
+	for _, p := range open[:400] {
+		p.End(t.Context(), nil)
+	}
+	for range 200 {
+		try(nil)
+	}
+	if grown := g.limit.at.Load(); cut >= 500 || grown <= cut {
+		t.Errorf("the limit was cut to %d, and is %d after 200 streams that are open", cut, grown)
+	}
+}
+
 func TestStreamsThatBreakOpenTheBreaker(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		g := NewTarget("t", Config{}).Method("from", "/t/M", Once)

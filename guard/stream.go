@@ -58,7 +58,7 @@ func (g *Guard) open(ctx context.Context, open func(ctx context.Context, p *Pass
 }
 
 // Answered says that the other side has answered, which counts as a success at
-// the breaker, since a stream may stay open for days. It is taken back when the
+// the breaker and the limit, since a stream may stay open for days. It is taken back when the
 // stream breaks while it still counts: see End.
 func (s *Pass) Answered() {
 	if s.answered.Load() {
@@ -70,6 +70,7 @@ func (s *Pass) Answered() {
 	if !s.found {
 		s.found = true
 		s.at = s.g.breaker.done(s.p.generation, healthy, nil)
+		s.g.limit.done(s.p.round, s.p.under, true, false)
 	}
 }
 
@@ -92,8 +93,8 @@ func (s *Pass) End(ctx context.Context, err error) {
 		s.g.breaker.takeBack(s.p.generation, s.at, err)
 	}
 	s.mu.Unlock()
-	// How long a stream lasts is no latency, so ending well does not raise the
-	// limit unless it had been cut.
-	s.g.limit.done(s.p.round, s.p.under, o == healthy, overloaded(o, err))
+	// The limit has grown when the stream answered, since it may stay open for
+	// days, and does not for its end.
+	s.g.limit.done(s.p.round, s.p.under, o == healthy && !s.answered.Load(), overloaded(o, err))
 	s.g.bulkhead.leave()
 }
