@@ -125,6 +125,31 @@ func TestCallsFromOutsideAreShedOverTheLimitAndTheProcesssOwnAreNot(t *testing.T
 	}
 }
 
+func TestWhoSendsAfterTheHandlerHasReturnedLearnsIt(t *testing.T) {
+	sent := make(chan error, 1)
+	s := (&scripted{stream: func(both grpc.BidiStreamingServer[pb.StreamingOutputCallRequest, pb.StreamingOutputCallResponse]) error {
+		go func() {
+			for {
+				if err := both.Send(&pb.StreamingOutputCallResponse{}); err != nil {
+					sent <- err
+					return
+				}
+			}
+		}()
+		return nil
+	}}).server(t, rpc.ServerConfig{})
+	for range 50 {
+		both, err := within(s).FullDuplexCall(t.Context())
+		for err == nil {
+			_, err = both.Recv()
+		}
+		if err != io.EOF {
+			t.Fatal(err)
+		}
+		<-sent
+	}
+}
+
 func TestADrainEndsStreamsAndServesTheProcesssOwnCalls(t *testing.T) {
 	s := (&scripted{
 		unary: func(context.Context) error { return nil },

@@ -65,7 +65,7 @@ type pipe struct {
 	opts []grpc.CallOption
 
 	up     chan proto.Message // client to server; closed by CloseSend
-	down   chan proto.Message // server to client; closed by end
+	down   chan proto.Message // server to client; never closed: a goroutine of the handler may still send
 	headed chan struct{}      // closed once the headers are known
 	done   chan struct{}      // closed once the handler has returned
 	err    error              // how it ended; read after done
@@ -80,7 +80,6 @@ func (p *pipe) end(err error) {
 	p.t.send()
 	p.err = err
 	close(p.done)
-	close(p.down)
 	p.finish(err)
 }
 
@@ -182,13 +181,17 @@ func (p *pipe) RecvMsg(m any) error {
 // next returns the next message, io.EOF after the last one, or the status.
 func (p *pipe) next() (proto.Message, error) {
 	select {
-	case msg, ok := <-p.down:
-		return p.received(msg, ok)
+	case msg := <-p.down:
+		return msg, nil
+	case <-p.done:
+		return p.ended()
 	default:
 	}
 	select {
-	case msg, ok := <-p.down:
-		return p.received(msg, ok)
+	case msg := <-p.down:
+		return msg, nil
+	case <-p.done:
+		return p.ended()
 	case <-p.ctx.Done():
 		err := contextError(p.ctx)
 		p.finish(err)
@@ -196,9 +199,13 @@ func (p *pipe) next() (proto.Message, error) {
 	}
 }
 
-func (p *pipe) received(msg proto.Message, ok bool) (proto.Message, error) {
-	if ok {
+// ended returns what the handler had sent before it returned, and then how it
+// ended.
+func (p *pipe) ended() (proto.Message, error) {
+	select {
+	case msg := <-p.down:
 		return msg, nil
+	default:
 	}
 	p.finish(p.err) // before its reader knows
 	p.t.fill(p.opts)
@@ -207,6 +214,8 @@ func (p *pipe) received(msg proto.Message, ok bool) (proto.Message, error) {
 	}
 	return nil, io.EOF
 }
+
+var errReturned = status.Error(codes.Internal, "SendMsg was called after the handler had returned")
 
 // serverPipe is the server's side of a pipe.
 type serverPipe struct {
@@ -228,6 +237,8 @@ func (s *serverPipe) SendMsg(m any) error {
 	select {
 	case s.p.down <- msg:
 		return nil
+	case <-s.p.done:
+		return errReturned
 	case <-s.ctx.Done():
 		return contextError(s.ctx)
 	}
