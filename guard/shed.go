@@ -192,17 +192,20 @@ func (s *Shedder) turn(at int64) {
 		mean: float64(s.took.Swap(0)) / float64(n), busy: float64(s.busy.Swap(0)) / float64(n), limit: s.limit.Load(),
 	}
 	refused := s.refusals()
-	pressed, censored := refused != s.refuse, s.expired.Swap(0)*10 > n
+	expired := s.expired.Swap(0)
+	pressed, censored := refused != s.refuse, expired*10 > n
 	s.refuse = refused
 	s.until.Store(at + int64(s.c.Window))
-	if s.normal == 0 || now.mean < s.normal {
+	if expired == 0 && (s.normal == 0 || now.mean < s.normal) {
 		// The very first calls of a server have met no queue, even when it
-		// starts into an overload.
+		// starts into an overload. A call that ran out of time, of which it may
+		// have had little, says nothing of how long it would have taken.
 		s.normal = now.mean
 	}
 	if now.mean <= s.target() {
 		s.last, s.low = reading{}, 0
-		s.limit.Store(min(now.limit+int64(math.Sqrt(float64(now.limit))), int64(s.c.MaxLimit)))
+		more := max(now.limit+int64(math.Sqrt(float64(now.limit))), int64(s.c.MinLimit))
+		s.limit.Store(min(more, int64(s.c.MaxLimit)))
 		return
 	}
 	s.slow(at, now, pressed, censored)

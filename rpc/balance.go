@@ -108,6 +108,7 @@ type balance struct {
 	closed bool
 	next   *time.Timer // publishes again when time alone changes something
 	window outlierWindow
+	tried  time.Time  // when all endpoints were tried at once
 	known  int        // endpoints that the discovery knows
 	seen   *Endpoints // by operators; nil: by nobody
 }
@@ -188,7 +189,8 @@ func (b *balance) changed(p *place, s balancer.SubConnState) {
 	case connectivity.Idle:
 		if was == connectivity.Ready { // it may have gone for good
 			b.cc.ResolveNow(resolver.ResolveNowOptions{})
-			if !b.anyReady() {
+			if now := time.Now(); !b.anyReady() && now.Sub(b.tried) >= trySeldom {
+				b.tried = now
 				b.tryOthers(p)
 			}
 		}
@@ -242,8 +244,9 @@ func (b *balance) Close() {
 // tryOthers tries the endpoints that wait for their next attempt as if they had
 // never failed: the last connection is lost, and what was away, as in a rolling
 // restart, may have been back for most of its pause. Calls wait for what it
-// says. The pauses of the one that is lost go on growing, so one that takes
-// connections and drops them does not make a storm. The lock is held.
+// says. It is done seldom, and the pauses of the one that is lost go on growing:
+// endpoints that take connections and drop them do not make a storm. The lock is
+// held.
 func (b *balance) tryOthers(lost *place) {
 	now := time.Now()
 	for _, p := range b.places {

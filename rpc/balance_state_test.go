@@ -407,12 +407,16 @@ func TestWhenAllAreEjectedAllTakeCalls(t *testing.T) {
 }
 
 func TestWhatTheEndpointIsNotToBlameForEjectsNobody(t *testing.T) {
+	errs := []error{errShed.GRPCStatus().Err(), errDrained.GRPCStatus().Err()}
 	for _, code := range []codes.Code{codes.InvalidArgument, codes.NotFound, codes.Canceled, codes.ResourceExhausted, codes.PermissionDenied, codes.FailedPrecondition} {
+		errs = append(errs, status.Error(code, ""))
+	}
+	for _, err := range errs {
 		synctest.Test(t, func(t *testing.T) {
 			ch := connected(t, BalanceConfig{}, "a:1", "b:1")
-			ch.spread(500, func(string) error { return status.Error(code, "") })
+			ch.spread(500, func(string) error { return err })
 			if got := ch.spread(500, nil); len(got) != 2 {
-				t.Errorf("%v: ejected: %v", code, got)
+				t.Errorf("%v: ejected: %v", err, got)
 			}
 		})
 	}

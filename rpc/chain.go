@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -24,6 +25,7 @@ import (
 
 var (
 	errExpired  = fault.New(codes.DeadlineExceeded, "DEADLINE_EXPIRED", "the deadline had passed before the call was served").Refused()
+	errLate     = fault.New(codes.DeadlineExceeded, "REQUEST_LATE", "the call came without its request, which did not follow in time").Refused()
 	errDrained  = fault.New(codes.Unavailable, fault.ReasonDraining, "the server is going away").WithRetryAfter(time.Second).Refused()
 	errBadKey   = fault.New(codes.InvalidArgument, "INVALID_IDEMPOTENCY_KEY", "an idempotency key is 1 to 255 printable ASCII characters")
 	errNoKey    = fault.New(codes.InvalidArgument, fault.ReasonKeyMissing, "this method needs an idempotency key, in the header Idempotency-Key")
@@ -54,6 +56,9 @@ func (s *Server) serveUnary(ctx context.Context, h *handler, self *auth.Principa
 	if err != nil {
 		return nil, call.refuse(err)
 	}
+	if call.late != nil {
+		dec = call.inTime(dec)
+	}
 	reply, err = h.unary(h.impl, ctx, dec, nil)
 	call.returned = true
 	return reply, err
@@ -70,7 +75,7 @@ func (s *Server) serveStream(ctx context.Context, h *handler, self *auth.Princip
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.draining, func() { cancel(errDraining) })()
-	err = h.stream(h.impl, &streamWithContext{ss, ctx})
+	err = h.stream(h.impl, &streamWithContext{ss, ctx, call})
 	call.returned = true
 	if err != nil && errors.Is(context.Cause(ctx), errDraining) {
 		return errDrained
@@ -81,10 +86,20 @@ func (s *Server) serveStream(ctx context.Context, h *handler, self *auth.Princip
 // streamWithContext is a stream whose handler sees another context.
 type streamWithContext struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx  context.Context
+	call *served
 }
 
+// Context implements grpc.ServerStream.
 func (s *streamWithContext) Context() context.Context { return s.ctx }
+
+// RecvMsg implements grpc.ServerStream.
+func (s *streamWithContext) RecvMsg(m any) error {
+	if s.call.late != nil {
+		return s.call.inTime(s.ServerStream.RecvMsg)(m)
+	}
+	return s.ServerStream.RecvMsg(m)
+}
 
 // served is one call in the server chain. It is also a context, below that of
 // the handler: what the chain finds out of the call is one value and not a
@@ -101,6 +116,8 @@ type served struct {
 	span     trace.Span
 	begun    time.Time
 	cancel   context.CancelFunc // ends the context of the handler; nil when nothing does
+	late     *time.Timer        // ends the call, whose one request has not come; nil when its deadline is sooner
+	overdue  atomic.Bool        // it did
 	place    guard.Place        // among the calls of its method
 	entered  bool               // it holds its places: see Server.enter
 	refused  bool               // the handler was not called
@@ -109,6 +126,16 @@ type served struct {
 }
 
 type servedKey struct{}
+
+// Err implements context.Context. A call that has waited too long for its
+// request is one whose time is over.
+func (c *served) Err() error {
+	err := c.Context.Err()
+	if err != nil && c.overdue.Load() {
+		return context.DeadlineExceeded
+	}
+	return err
+}
 
 // Value implements context.Context.
 func (c *served) Value(key any) any {
@@ -138,7 +165,29 @@ func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, erro
 	if !ok {
 		return ctx, nil
 	}
-	return &served{Context: ctx, md: info.Header}, nil
+	c := &served{Context: ctx, md: info.Header}
+	if deadline, ok := ctx.Deadline(); !h.Desc.IsStreamingClient() && (!ok || time.Until(deadline) > s.c.MessageTime) {
+		var cancel context.CancelFunc
+		c.Context, cancel = context.WithCancel(ctx) // the transport reads until it ends
+		c.late = time.AfterFunc(s.c.MessageTime, func() {
+			c.overdue.Store(true)
+			cancel()
+		})
+	}
+	return c, nil
+}
+
+// inTime returns dec, which reads the request of a call, with an error of ours
+// when that took too long. The caller gets that of the transport: see Err.
+func (c *served) inTime(dec func(any) error) func(any) error {
+	return func(request any) error {
+		err := dec(request)
+		intime := c.late.Stop()
+		if c.late = nil; !intime && c.overdue.Load() {
+			return c.refuse(errLate) // be it that it came just now: the context has ended
+		}
+		return err
+	}
 }
 
 // begin opens the span of a call.
@@ -178,6 +227,9 @@ func (s *Server) end(c *served, panicked any, err error) error {
 	}
 	if c.cancel != nil {
 		c.cancel()
+	}
+	if c.late != nil {
+		c.late.Stop() // the request was not even read
 	}
 	e := fault.From(err)
 	s.leave(c, e)
@@ -244,6 +296,9 @@ func (s *Server) identify(c *served, self *auth.Principal, worth guard.Criticali
 	ctx := c.ctx
 	p, known, err := s.authenticate(c, self)
 	if err != nil {
+		if over := s.quota(c, auth.Principal{}, false); over != nil { // guessing is not free
+			return nil, over
+		}
 		return nil, err
 	}
 	if err := s.mayCall(ctx, c.h, p, self != nil); err != nil {

@@ -15,7 +15,7 @@ import (
 const (
 	rapid      = 50 * time.Millisecond // a call that is reset so soon after it was opened was never wanted
 	rapidMost  = 1000                  // such calls in one second, and more than half of all
-	rapidKnown = 256                   // streams whose beginning is remembered, the latest
+	rapidKnown = 1024                  // streams whose beginning is remembered, the latest: all that may be open at once
 )
 
 var errFlood = errors.New("the peer opens calls in order to reset them")

@@ -7,6 +7,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/argosy-go/argosy/fault"
+
 	"sync/atomic"
 )
 
@@ -80,8 +82,8 @@ func judgeCall(i balancer.DoneInfo) verdict {
 	}
 	switch status.Code(i.Err) {
 	case codes.Unavailable:
-		if drained(i.Err) {
-			return saysNothing
+		if e := fault.From(i.Err); drained(i.Err) || e.NotDone && e.Reason == fault.ReasonOverloaded {
+			return saysNothing // without it, the others would have more still
 		}
 		return saysBad
 	case codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.DataLoss:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -273,6 +274,37 @@ func testWhatHasBecomeSlow(t *testing.T, early time.Duration) {
 		g = load(6*time.Second, 5*time.Second)
 		if g.good != g.offered {
 			t.Errorf("five seconds after it is fast again %d of %d calls are served", g.good, g.offered)
+		}
+	})
+}
+
+// waiter waits for a dependency, whose time runs out for one call in five.
+type waiter struct {
+	pb.UnimplementedTestServiceServer
+	calls atomic.Int64
+}
+
+func (w *waiter) EmptyCall(_ context.Context, in *pb.Empty) (*pb.Empty, error) {
+	if w.calls.Add(1)%5 == 0 {
+		<-time.After(500 * time.Millisecond)
+		return nil, fault.New(codes.DeadlineExceeded, "ATTEMPT_TIMEOUT", "the dependency took too long")
+	}
+	<-time.After(20 * time.Millisecond)
+	return in, nil
+}
+
+func TestTheTimeOfADependencyThatRunsOutIsNoOverload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv := rpc.NewServer(rpc.ServerConfig{Authenticator: named{}})
+		if err := srv.Register("waiter", &pb.TestService_ServiceDesc, &waiter{}); err != nil {
+			t.Fatal(err)
+		}
+		g := offer{perSecond: 200, lasts: 10 * time.Second, deadline: 5 * time.Second, metadata: user}.to(t, pb.NewTestServiceClient(srv.Conn(rpc.ConnOptions{})))
+		if g.shed*100 > g.offered {
+			t.Errorf("of %d calls %d were shed, and the limit is %d", g.offered, g.shed, stateOf(srv).Limit)
+		}
+		if err := errors.Join(srv.Shutdown(t.Context()), srv.Wait(t.Context())); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -19,6 +19,7 @@ import (
 const (
 	firstReconnect = 100 * time.Millisecond
 	mostReconnect  = 2 * time.Second
+	trySeldom      = time.Second // between attempts at all endpoints at once
 )
 
 // place is one endpoint. What calls touch is atomic; the rest is the balancer's,

@@ -32,6 +32,7 @@ const (
 	maxHeaderFrames   = 1 << 20 // that the transport reads, so that what is over maxHeaderBytes is refused by name
 	maxMessageBytes   = 4 << 20
 	connectionTimeout = 10 * time.Second
+	messageTime       = 10 * time.Second
 	maxConnectionAge  = 30 * time.Minute
 	ageGrace          = time.Minute
 	idleConnection    = 15 * time.Minute
@@ -75,6 +76,10 @@ type ServerConfig struct {
 	Quotas map[string]guard.RateConfig
 	// MaxRecvBytes bounds a message from the network. Zero: 4 MiB.
 	MaxRecvBytes int
+	// MessageTime is how long a call may be there without its request, which a
+	// caller sends after the call: it holds places that others need. Streams of
+	// requests may wait for longer. Zero: 10 s.
+	MessageTime time.Duration
 	// MaxConnectionAge is when a connection is ended with GOAWAY, so that its
 	// client spreads its calls anew; calls under way get a minute more. It
 	// varies by a tenth, so that clients do not come back together. Zero: 30 min.
@@ -129,6 +134,9 @@ func NewServer(c ServerConfig) *Server {
 	}
 	if c.MaxRecvBytes == 0 {
 		c.MaxRecvBytes = maxMessageBytes
+	}
+	if c.MessageTime == 0 {
+		c.MessageTime = messageTime
 	}
 	if c.MaxConnectionAge == 0 {
 		c.MaxConnectionAge = maxConnectionAge

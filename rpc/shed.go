@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ var (
 type gate struct {
 	most     int64
 	inFlight atomic.Int64
+	streams  atomic.Int64 // of them, at most half
 	shed     [guard.Critical + 1]atomic.Uint64
 }
 
@@ -38,6 +40,12 @@ func (g *gate) enter(c guard.Criticality) bool {
 func (s *Server) enter(c *served, worth guard.Criticality) error {
 	if !s.gate.enter(worth) {
 		return errShed
+	}
+	if c.h.stream != nil && s.gate.streams.Add(1) > max(s.gate.most/2, 1) {
+		s.gate.streams.Add(-1)
+		s.gate.inFlight.Add(-1)
+		s.gate.shed[worth].Add(1)
+		return errShed // streams last, and those who only call need places too
 	}
 	if c.h.stream == nil {
 		if c.place, c.entered = c.h.shedder.Enter(worth); !c.entered {
@@ -56,6 +64,7 @@ func (s *Server) leave(c *served, e *fault.Error) {
 	}
 	s.gate.inFlight.Add(-1)
 	if c.h.stream != nil {
+		s.gate.streams.Add(-1)
 		return
 	}
 	how := guard.Untold
@@ -63,18 +72,21 @@ func (s *Server) leave(c *served, e *fault.Error) {
 	case c.refused:
 	case e == nil:
 		how = guard.Served
-	case e.Code == codes.DeadlineExceeded || e.Code == codes.Canceled && c.outOfTime():
+	case (e.Code == codes.DeadlineExceeded || e.Code == codes.Canceled) && c.outOfTime():
 		how = guard.Expired
 	}
 	c.h.shedder.Leave(c.place, c.begun, how)
 }
 
-// outOfTime reports whether hardly any of the caller's time is left. A caller
-// learns first that it has none, and hangs up: here the call is cancelled a
-// moment before its deadline.
+// outOfTime reports whether hardly any of the call's time is left: it was not
+// somebody further down whose time ran out. A caller learns first that it has
+// none, and hangs up: here the call is cancelled a moment before its deadline.
 func (c *served) outOfTime() bool {
 	deadline, ok := c.ctx.Deadline()
-	return ok && time.Until(deadline) < time.Since(c.begun)/10
+	if !ok {
+		deadline = c.begun.Add(c.h.Deadline)
+	}
+	return (ok || c.h.Deadline > 0) && time.Until(deadline) < time.Since(c.begun)/10
 }
 
 // worthOf returns what a call is worth: what it says of itself, unless somebody
@@ -94,19 +106,30 @@ func (s *Server) worthOf(c *served, claimed guard.Criticality, p auth.Principal)
 	return guard.Default, nil
 }
 
-// origin returns the address that a call comes from, without its port. The
-// edges in the process say it for those whom they serve.
+// origin returns the address that a call comes from, without its port: of IPv6
+// the network, since whoever has one address there has 2^64. The edges in the
+// process say it for those whom they serve.
 func origin(c *served) string {
 	p, ok := peer.FromContext(c)
 	if !ok {
 		return ""
 	}
 	if _, here := p.Addr.(there); here {
-		return c.one(OriginHeader)
+		return network(c.one(OriginHeader))
 	}
 	host, _, err := net.SplitHostPort(p.Addr.String())
 	if err != nil {
 		return p.Addr.String()
 	}
-	return host
+	return network(host)
+}
+
+// network returns the /64 that an IPv6 address is in, and other hosts as they are.
+func network(host string) string {
+	addr, err := netip.ParseAddr(host)
+	if err != nil || !addr.Is6() || addr.Is4In6() {
+		return host
+	}
+	prefix, _ := addr.WithZone("").Prefix(64) // 64 is a length of IPv6
+	return prefix.String()
 }
