@@ -5,13 +5,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/idempotency"
 	"github.com/argosy-go/argosy/rpc"
 )
 
 func TestPartsOfACallHaveKeysOfTheirOwn(t *testing.T) {
 	step := rpc.WithIdempotencyKey(t.Context(), "run/step")
-	handler := rpc.WithIncoming(t.Context(), "/test.Orders/Place", "k")
+	ann, bob := auth.With(t.Context(), auth.Principal{Subject: "ann"}), auth.With(t.Context(), auth.Principal{Subject: "bob"})
+	handler := rpc.WithIncoming(ann, "/test.Orders/Place", "k")
 	seen := map[string]string{}
 	for name, of := range map[string]func() context.Context{
 		"the step itself":       func() context.Context { return step },
@@ -25,6 +27,8 @@ func TestPartsOfACallHaveKeysOfTheirOwn(t *testing.T) {
 		"a very long part":      func() context.Context { return idempotency.Sub(step, strings.Repeat("x", 300)) },
 		"a very long other":     func() context.Context { return idempotency.Sub(step, strings.Repeat("x", 301)) },
 		"a part of a handler":   func() context.Context { return idempotency.Sub(handler, "a") },
+		"one of another method": func() context.Context { return idempotency.Sub(rpc.WithIncoming(ann, "/test.Orders/Cancel", "k"), "a") },
+		"one of another caller": func() context.Context { return idempotency.Sub(rpc.WithIncoming(bob, "/test.Orders/Place", "k"), "a") },
 	} {
 		key := rpc.OutgoingIdempotencyKey(of())
 		if err := idempotency.CheckKey(key); err != nil {
