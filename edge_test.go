@@ -152,7 +152,10 @@ func TestAProgramDescribesItselfWithoutOpeningAnything(t *testing.T) {
 	p := program(t, serving("web", nil, pages), serving("greeter", hello))
 	dir := t.TempDir() + "/none"
 	p.Stdout = &out
-	p.Args = append(p.Args, "--describe", "--data="+dir, "--broker=nats://user:secret@127.0.0.1:1")
+	p.Args = append(p.Args, "--describe", "--data="+dir)
+	p.Env = func(name string) (string, bool) {
+		return "nats://user:secret@127.0.0.1:1", name == "ARGOSY_BROKER"
+	}
 	if code := argosy.Run(t.Context(), p); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}

@@ -33,8 +33,8 @@ type settings struct {
 	AuthJWKS       string `usage:"where the keys of that issuer are: an https URL, an http URL of this machine, or a file"`
 	AuthRolesClaim string `default:"roles" usage:"claim that lists the roles in a token of that issuer; with a slash in front a JSON pointer, as in /realm_access/roles"`
 
-	Store  string `usage:"URL of the store"`
-	Broker string `usage:"URL of the broker, as nats://a:4222,nats://b:4222?replicas=3"`
+	Store  string `secret:"url" usage:"URL of the store"`
+	Broker string `secret:"url" usage:"URL of the broker, as nats://a:4222,nats://b:4222?replicas=3"`
 	Config string `usage:"configuration file (YAML)"`
 
 	LogLevel  string  `default:"info" usage:"debug, info, warn or error"`

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/argosy-go/argosy"
+	"github.com/argosy-go/argosy/internal/setting"
 )
 
 // upFlags are what argosy up is told.
@@ -146,6 +147,11 @@ func (f *upFlags) wishes(settings []string) (wishes, error) {
 	} {
 		if given(settings, name) {
 			return w, usagef("--%s after -- would be of every process: give argosy up %s instead", name, instead)
+		}
+	}
+	for name, value := range map[string]string{"store": f.store, "broker": f.broker} {
+		if setting.HasPassword(value) {
+			return w, usagef("--%s: every user of this machine sees command lines, and this has a password: set the variable ARGOSY_%s", name, strings.ToUpper(name))
 		}
 	}
 	if f.grace <= 0 {

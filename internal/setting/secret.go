@@ -51,7 +51,7 @@ func (s *Setting) shown(text string) string {
 // machine can see.
 func (s *Setting) refuseFlag(text string) error {
 	switch {
-	case s.secrecy == public, s.secrecy == inURL && !hasPassword(text):
+	case s.secrecy == public, s.secrecy == inURL && !HasPassword(text):
 		return nil
 	case s.secrecy == onlyIn:
 		return fmt.Errorf("flag --%s: every user of this machine sees command lines: set the variable %s", s.Name, s.Env)
@@ -59,15 +59,22 @@ func (s *Setting) refuseFlag(text string) error {
 	return fmt.Errorf("flag --%s: every user of this machine sees command lines, and this is a secret: put it into a file and name that by --%s-file, or set the variable %s", s.Name, s.Name, s.Env)
 }
 
-// hasPassword reports whether a URL holds a password, or may: one that nobody
-// can read.
-func hasPassword(text string) bool {
+// HasPassword reports whether a URL holds a password, or may: one that nobody
+// can read, or a name alone where that may be a token, as with NATS.
+func HasPassword(text string) bool {
 	u, err := url.Parse(text)
 	if err != nil {
 		return strings.Contains(text, "@")
 	}
-	_, has := u.User.Password()
-	return has || u.Query().Has("password")
+	if _, has := u.User.Password(); has || u.User != nil && !strings.HasPrefix(u.Scheme, "postgres") {
+		return true
+	}
+	for name := range u.Query() {
+		if strings.Contains(strings.ToLower(name), "password") {
+			return true
+		}
+	}
+	return false
 }
 
 // places tells which place wins over which.

@@ -88,6 +88,8 @@ func TestAURLIsASecretIfItHasAPassword(t *testing.T) {
 		"a flag without one":      {[]string{"--store=postgres://shop@db/shop"}, nil, "postgres://shop@db/shop"},
 		"a flag with one":         {[]string{"--store=postgres://shop:hunter2@db/shop"}, nil, ""},
 		"in the query":            {[]string{"--store=postgres://db/shop?user=shop&password=hunter2"}, nil, ""},
+		"another in the query":    {[]string{"--store=postgres://db/shop?sslpassword=hunter2"}, nil, ""},
+		"a token of NATS":         {[]string{"--store=nats://hunter2@db"}, nil, ""},
 		"one that cannot be read": {[]string{"--store=postgres://shop:hunter2%@db/shop"}, nil, ""},
 		"in a variable":           {nil, map[string]string{"SHOP_STORE": "postgres://shop:hunter2@db/shop"}, "postgres://shop:hunter2@db/shop"},
 		"in a file":               {[]string{"--store-file=" + file}, nil, "postgres://shop:hunter2@db/shop"},
