@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
 	argosyv1 "github.com/argosy-go/argosy/proto/argosy/v1"
 	"github.com/argosy-go/argosy/rpc"
@@ -44,6 +45,9 @@ func (f *Fleet) edgeConn(peers map[string]string) (grpc.ClientConnInterface, err
 		return here, nil
 	}
 	all := &everywhere{here: here, there: map[string]remote{}}
+	if f.tls != nil {
+		all.who = f.callers
+	}
 	for _, s := range f.every {
 		if f.runs(s.Name()) || !f.finds(peers, s.Name()) {
 			continue
@@ -74,7 +78,8 @@ func (f *Fleet) edgeConn(peers map[string]string) (grpc.ClientConnInterface, err
 // requests from outside.
 type everywhere struct {
 	here  grpc.ClientConnInterface
-	there map[string]remote // by contract
+	there map[string]remote  // by contract
+	who   auth.Authenticator // tells services from others, where those have certificates; else nil
 }
 
 // remote is a contract that is served elsewhere.
@@ -85,13 +90,19 @@ type remote struct {
 
 // Invoke implements grpc.ClientConnInterface.
 func (e *everywhere) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	ctx, conn := e.route(ctx, method)
+	ctx, conn, err := e.route(ctx, method)
+	if err != nil {
+		return err
+	}
 	return conn.Invoke(ctx, method, args, reply, opts...)
 }
 
 // NewStream implements grpc.ClientConnInterface.
 func (e *everywhere) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	ctx, conn := e.route(ctx, method)
+	ctx, conn, err := e.route(ctx, method)
+	if err != nil {
+		return nil, err
+	}
 	return conn.NewStream(ctx, desc, method, opts...)
 }
 
@@ -99,23 +110,44 @@ func (e *everywhere) NewStream(ctx context.Context, desc *grpc.StreamDesc, metho
 // becomes that of the client chain, whose attempts share it. Where a key must
 // be given and was not, the chain must not make one up, since the caller could
 // not repeat the request under it: the service refuses the request itself.
-func (e *everywhere) route(ctx context.Context, method string) (context.Context, grpc.ClientConnInterface) {
+//
+// A service of the fleet is refused: what is passed on comes by a connection of
+// this process, whose certificate may name that service, and would prove what
+// only its token says.
+func (e *everywhere) route(ctx context.Context, method string) (context.Context, grpc.ClientConnInterface, error) {
 	contract := strings.TrimPrefix(method, "/")
 	contract = contract[:max(0, strings.LastIndexByte(contract, '/'))]
 	r, ok := e.there[contract]
 	if !ok {
-		return ctx, e.here
+		return ctx, e.here, nil
 	}
 	md, _ := metadata.FromOutgoingContext(ctx) // a copy
+	if e.fromService(ctx, md) {
+		return nil, nil, errUncertified
+	}
 	keys := md.Get(rpc.KeyHeader)
 	if len(keys) == 1 {
 		md.Delete(rpc.KeyHeader)
-		return rpc.WithIdempotencyKey(metadata.NewOutgoingContext(ctx, md), keys[0]), r.guarded
+		return rpc.WithIdempotencyKey(metadata.NewOutgoingContext(ctx, md), keys[0]), r.guarded, nil
 	}
 	if m := r.methods[method]; len(keys) > 1 || m != nil && m.Idempotency == argosyv1.Idempotency_KEY_REQUIRED {
-		return ctx, r.bare
+		return ctx, r.bare, nil
 	}
-	return ctx, r.guarded
+	return ctx, r.guarded, nil
+}
+
+// fromService reports whether the token of a request is that of a service. A
+// token that cannot be read now is for those to judge who are asked.
+func (e *everywhere) fromService(ctx context.Context, md metadata.MD) bool {
+	if e.who == nil {
+		return false
+	}
+	token, err := auth.Credential(md.Get("authorization"), nil) // a service has no API key
+	if err != nil || token == "" {
+		return false
+	}
+	p, err := e.who.Authenticate(ctx, token)
+	return err == nil && p.Service != ""
 }
 
 // proxied mounts what services elsewhere handle on the HTTP edge: webhooks,

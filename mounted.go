@@ -14,8 +14,12 @@ import (
 	"github.com/argosy-go/argosy/auth"
 	"github.com/argosy-go/argosy/fault"
 	argosyv1 "github.com/argosy-go/argosy/proto/argosy/v1"
+	"github.com/argosy-go/argosy/rpc"
 	"github.com/argosy-go/argosy/telemetry"
 )
+
+var errUncertified = fault.New(codes.PermissionDenied, rpc.ReasonCallerUncertified,
+	"a service of the fleet calls by gRPC, where its certificate proves who it is").Refused()
 
 // mounted puts round a handler of the user's what the contracts' routes have:
 // a span, a log line for what fails, an answer for a panic, a bounded body.
@@ -27,6 +31,7 @@ type mounted struct {
 	maxBody int64
 	access  *argosyv1.Access // nil: everybody
 	who     auth.Authenticator
+	tls     bool // services prove who they are by certificates, which nobody shows here
 }
 
 // ServeHTTP implements http.Handler.
@@ -77,6 +82,9 @@ func (m *mounted) admit(r *http.Request) (*http.Request, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if m.tls && caller.Service != "" {
+		return nil, errUncertified
 	}
 	if err := auth.Authorize(caller, token != "", m.access); err != nil {
 		return nil, err

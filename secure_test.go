@@ -2,10 +2,13 @@ package argosy_test
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -14,6 +17,7 @@ import (
 	pb "github.com/argosy-go/argosy/docs/guide/greeter/greeterpb"
 	"github.com/argosy-go/argosy/fault"
 	"github.com/argosy-go/argosy/rpc"
+	"github.com/argosy-go/argosy/service"
 )
 
 // certificate returns the settings for the certificate of a process.
@@ -64,6 +68,49 @@ func TestProcessesWithCertificatesCallEachOther(t *testing.T) {
 	process("caller", peers)
 	if _, err := client.Greet(t.Context(), &pb.GreetRequest{Name: "Ada"}); fault.CodeOf(err) != codes.Unavailable {
 		t.Errorf("without a certificate: %v", err)
+	}
+}
+
+// A token of a service is worth nothing where the certificate cannot be shown,
+// and least where the edge's own would prove it.
+func TestATokenOfAServiceIsRefusedAtTheEdgeOfAFleetWithCertificates(t *testing.T) {
+	ca, key := localCA(t), filepath.Join(t.TempDir(), "signer.key")
+	private := func(s *argosy.Setup) {
+		s.Handle("GET /private", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), service.SignedIn())
+	}
+	process := func(only string, more ...string) *argosy.Fleet {
+		p := program(t, serving("greeter", hello), serving("caller", nil, private, func(s *argosy.Setup) { argosy.Client(s, pb.NewGreeterClient) }))
+		p.Args = append(append(append(p.Args, "--only="+only, "--auth-key="+key), certificate(t, ca, only)...), more...)
+		return start(t, p)
+	}
+	far := process("greeter")
+	near := process("caller", "--edge", "--peers=greeter="+far.Addrs().GRPC)
+	signer, err := auth.OpenSigner(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []auth.Principal{{Subject: "ann"}, {Subject: "service/caller", Service: "caller", Roles: []string{auth.RoleService}}} {
+		token, _, err := signer.Sign(p, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for method, path := range map[string]string{"POST": "/v1/greetings", "GET": "/private"} {
+			r, err := http.NewRequestWithContext(t.Context(), method, "http://"+near.Addrs().HTTP+path, strings.NewReader(`{"name":"Ada"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if refused := strings.Contains(string(body), rpc.ReasonCallerUncertified); err != nil || refused != (p.Service != "") || !refused && resp.StatusCode != 200 {
+				t.Errorf("%s %s as %s: %d %s %v", method, path, p.Subject, resp.StatusCode, body, err)
+			}
+		}
 	}
 }
 

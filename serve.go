@@ -84,7 +84,7 @@ func (f *Fleet) edge() (http.Handler, error) {
 		for _, h := range s.Handlers() {
 			m := &mounted{
 				pattern: h.Pattern, handler: h.Handler, log: s.Log(), tracer: f.tel.TracerOf(s.Name()), maxBody: f.set.MaxBody,
-				access: h.Access, who: f.callers,
+				access: h.Access, who: f.callers, tls: f.tls != nil,
 			}
 			if err := mount(mux, h.Pattern, m); err != nil {
 				return nil, fmt.Errorf("service %s: %w", s.Name(), err)

@@ -35,7 +35,7 @@ type Config struct {
 	// Heartbeat is the time between signs of life on a stream of server-sent
 	// events that has nothing to say. Zero: 15 s.
 	Heartbeat time.Duration
-	// StallTimeout bounds one write to the client of a stream, and the wait
+	// StallTimeout bounds one write to the client, of a stream or a reply, and the wait
 	// for the next message from one that sends: a client that is stuck is
 	// left. Zero: 30 s.
 	StallTimeout time.Duration
@@ -245,6 +245,9 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, rt *route, out p
 	buf.Write(b)
 	head.Set("Content-Type", jsonType)
 	head.Set("Content-Length", strconv.Itoa(len(b)))
+	// A client that does not read must not keep what it was sent for ever; a
+	// writer without deadlines has none to set.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.c.StallTimeout))
 	_, _ = w.Write(buf.Bytes()) // the client may be gone; nobody is left to tell
 	return nil
 }
